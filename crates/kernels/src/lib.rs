@@ -1,0 +1,28 @@
+//! The model's hot operations: Burn tensors in, Burn tensors out.
+//!
+//! Place in the flow: `earl-model`'s layers call these; nothing here knows the model.
+//! Each file holds one operation as a plain Burn composition, which is also its specification and
+//! what every backend but flex runs (WebGPU, CUDA). With feature `flex`, tensors on
+//! `Device::flex()`, with or without autodiff, take the fused version under `fused` instead; the
+//! choice is made at run time from the tensors themselves, so callers never name a backend.
+//! All float tensors are f32. Gradients are first order, as everywhere in Burn.
+//! Start at [`attention`], then `fused`'s module page.
+
+#![allow(
+    unsafe_code,
+    reason = "vector instructions and disjoint writes from several threads; each block says why it is sound"
+)]
+
+mod attention;
+mod cross_entropy;
+mod linear;
+mod rms_norm;
+mod rope;
+mod swiglu;
+
+pub use attention::attention;
+pub use cross_entropy::cross_entropy;
+pub use linear::{linear, linear_tied};
+pub use rms_norm::rms_norm;
+pub use rope::rope;
+pub use swiglu::swiglu;
