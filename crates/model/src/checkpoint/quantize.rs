@@ -1,0 +1,158 @@
+//! Float32 ↔ the bundle's tensor types, row by row in blocks of 32.
+//!
+//! `dequantised = scale · (code − zero)` in float32 and nothing else, so that every backend agrees on
+//! the weights bit for bit.
+
+use half::f16;
+use serde::{Deserialize, Serialize};
+
+/// How a tensor's values are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// IEEE single.
+    F32,
+    /// IEEE half.
+    F16,
+    /// 8 bits, zero point 128, one f16 scale a block.
+    Q8,
+    /// 4 bits, zero point 8, low bits first, one f16 scale a block.
+    Q4,
+}
+
+/// Values that share a scale.
+pub const BLOCK: usize = 32;
+
+impl Dtype {
+    /// Bits of one value.
+    #[must_use]
+    pub fn bits(self) -> usize {
+        match self {
+            Self::F32 => 32,
+            Self::F16 => 16,
+            Self::Q8 => 8,
+            Self::Q4 => 4,
+        }
+    }
+
+    /// Does a tensor of this type have scales?
+    #[must_use]
+    pub fn is_quantized(self) -> bool {
+        matches!(self, Self::Q8 | Self::Q4)
+    }
+
+    /// Values a row of `width` takes: quantized rows are padded to full blocks.
+    #[must_use]
+    pub fn padded(self, width: usize) -> usize {
+        if self.is_quantized() { width.div_ceil(BLOCK) * BLOCK } else { width }
+    }
+
+    fn largest(self) -> i32 {
+        if self == Self::Q8 { 127 } else { 7 }
+    }
+}
+
+/// Codes and scales of rows of `width` values; scales are empty for the float types.
+#[must_use]
+pub fn quantize(values: &[f32], width: usize, dtype: Dtype) -> (Vec<u8>, Vec<u8>) {
+    match dtype {
+        Dtype::F32 => (values.iter().flat_map(|v| v.to_le_bytes()).collect(), Vec::new()),
+        Dtype::F16 => {
+            (values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(), Vec::new())
+        }
+        Dtype::Q8 | Dtype::Q4 => {
+            let (mut codes, mut scales) = (Vec::new(), Vec::new());
+            for block in values.chunks(width.max(1)).flat_map(|row| row.chunks(BLOCK)) {
+                let scale = block_scale(block, dtype);
+                scales.extend(scale.to_le_bytes());
+                push_codes(block, scale.to_f32(), dtype, &mut codes);
+            }
+            (codes, scales)
+        }
+    }
+}
+
+fn block_scale(block: &[f32], dtype: Dtype) -> f16 {
+    let peak = block.iter().fold(0.0f32, |peak, value| peak.max(value.abs()));
+    f16::from_f32(peak / dtype.largest() as f32)
+}
+
+fn push_codes(block: &[f32], scale: f32, dtype: Dtype, codes: &mut Vec<u8>) {
+    let largest = dtype.largest();
+    let code = |at: usize| -> u8 {
+        let value = block.get(at).copied().unwrap_or(0.0);
+        let steps = if scale > 0.0 { (value / scale).round() as i32 } else { 0 };
+        (steps.clamp(-largest, largest) + largest + 1) as u8
+    };
+    match dtype {
+        Dtype::Q8 => codes.extend((0..BLOCK).map(code)),
+        _ => codes.extend((0..BLOCK / 2).map(|pair| code(2 * pair) | code(2 * pair + 1) << 4)),
+    }
+}
+
+/// The values of `rows` rows of `width`, from bytes of exactly the right length.
+#[must_use]
+pub fn dequantize(codes: &[u8], scales: &[u8], width: usize, dtype: Dtype) -> Vec<f32> {
+    let half = |bytes: &[u8]| f16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
+    let (zero, block_bytes) = (dtype.largest() as f32 + 1.0, BLOCK * dtype.bits() / 8);
+    match dtype {
+        Dtype::F32 => {
+            codes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        }
+        Dtype::F16 => codes.chunks_exact(2).map(half).collect(),
+        Dtype::Q8 | Dtype::Q4 => {
+            let mut values = Vec::with_capacity(codes.len() * 8 / dtype.bits());
+            for (block, scale) in codes.chunks_exact(block_bytes).zip(scales.chunks_exact(2)) {
+                let scale = half(scale);
+                for &byte in block {
+                    if dtype == Dtype::Q8 {
+                        values.push(scale * (f32::from(byte) - zero));
+                    } else {
+                        values.push(scale * (f32::from(byte & 15) - zero));
+                        values.push(scale * (f32::from(byte >> 4) - zero));
+                    }
+                }
+            }
+            let padded = dtype.padded(width);
+            if padded != width {
+                values = values.chunks_exact(padded).flat_map(|row| row[..width].to_vec()).collect();
+            }
+            values
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_block_worked_by_hand() {
+        // Peak 7 → scale 1 in q4; 127 → scale 1 in q8.
+        let (codes, scales) = quantize(&[7.0, -7.0, 1.4, -0.6], 4, Dtype::Q4);
+        assert_eq!(codes[..2], [0x1f, 0x79]);
+        assert_eq!(scales, f16::from_f32(1.0).to_le_bytes());
+        assert_eq!(dequantize(&codes, &scales, 4, Dtype::Q4), [7.0, -7.0, 1.0, -1.0]);
+        let (codes, scales) = quantize(&[127.0, -3.0], 2, Dtype::Q8);
+        assert_eq!(codes[..2], [255, 125]);
+        assert_eq!(dequantize(&codes, &scales, 2, Dtype::Q8), [127.0, -3.0]);
+    }
+
+    proptest! {
+        #[test]
+        fn quantising_twice_changes_nothing(values in prop::collection::vec(-9.0f32..9.0, 1..200), width in 1usize..70) {
+            let values = &values[..values.len() / width * width];
+            for dtype in [Dtype::F32, Dtype::F16, Dtype::Q8, Dtype::Q4] {
+                let (codes, scales) = quantize(values, width, dtype);
+                prop_assert_eq!(codes.len() * 8, values.len() / width * dtype.padded(width) * dtype.bits());
+                let once = dequantize(&codes, &scales, width, dtype);
+                prop_assert_eq!(once.len(), values.len());
+                let step = match dtype { Dtype::Q4 => 0.66, Dtype::Q8 => 0.04, _ => 0.005 };
+                for (a, b) in once.iter().zip(values) {
+                    prop_assert!((a - b).abs() <= step * 1.02, "{dtype:?}: {b} became {a}");
+                }
+            }
+        }
+    }
+}

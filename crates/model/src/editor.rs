@@ -1,0 +1,387 @@
+//! The whole edit in one call: picture and sentence in, edited picture and its plan out.
+//!
+//! ```text
+//! fit → encode → read source → read words → write the program, token by token → compose
+//! ```
+//! Asynchronous because a browser's GPU can only be read so; natively any `block_on` serves.
+//! The result is a function of picture, sentence, mode, temperature, seed and weights.
+
+use crate::checkpoint::bundle::Bundle;
+use crate::checkpoint::{TensorMap, apply};
+use crate::compose::{self, Composed};
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+use crate::ids::{CodeGrid, CodeId, Seed, TokenId};
+use crate::image::{background_colour, fit};
+use crate::lm::{Chunk, KvCache, LanguageModel};
+use crate::sample::choose;
+use crate::sample::rng::Key;
+use crate::sequence::{self, Expect, Grammar, Meaning, Step, Vocabulary};
+use crate::vision::FsqTokenizer;
+use crate::vision::fsq::to_host;
+use burn::tensor::{Device, Tensor};
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+
+/// How much of the picture the model writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// A plan whose boxes alone are drawn; everything else stays the source's own.
+    #[default]
+    Local,
+    /// Every code of the target, no plan (EARL's contract).
+    Full,
+    /// A plan, then every code of the target.
+    Think,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EditRequest {
+    /// One short sentence.
+    pub instruction: String,
+    /// How much of the picture the model writes.
+    pub mode: Mode,
+    /// Seed of every random draw.
+    pub seed: Seed,
+    /// 0 takes the likeliest token; 1 samples from the model.
+    pub temperature: f32,
+}
+
+/// One generated token.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EditEvent {
+    /// Its index in the program, from 0.
+    pub index: usize,
+    /// The token as people read it.
+    pub label: String,
+    /// Row and column, if it stands on the canvas.
+    pub cell: Option<(usize, usize)>,
+    /// Cells this token completed, decoded for a preview.
+    pub previews: Vec<CellPreview>,
+}
+
+/// A decoded cell.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CellPreview {
+    /// Row on the canvas.
+    pub row: usize,
+    /// Column on the canvas.
+    pub col: usize,
+    /// `patch² · 3` RGB bytes.
+    pub rgb: Vec<u8>,
+}
+
+/// One step of the plan, in words and cells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanStep {
+    /// `see`, `erase`, `draw` or `background`.
+    pub verb: String,
+    /// What, or the background's colour.
+    pub name: String,
+    /// Tint, if not the natural colour.
+    pub tint: Option<String>,
+    /// Topmost row of the box.
+    pub row: usize,
+    /// Leftmost column of the box.
+    pub col: usize,
+    /// Cells a side; 0 for a background.
+    pub cells: usize,
+}
+
+/// The result of an edit.
+#[derive(Clone, Debug)]
+pub struct EditOutcome {
+    /// The edited picture, canvas size.
+    pub image: RgbImage,
+    /// The source as it was fitted to the canvas.
+    pub source: RgbImage,
+    /// What was done to the source's size, if anything.
+    pub fitted: Option<String>,
+    /// The steps the model took.
+    pub plan: Vec<PlanStep>,
+    /// Pixels outside the edit's boxes.
+    pub outside_pixels: usize,
+    /// Those of them that changed.
+    pub outside_changed: usize,
+    /// Tokens generated, the forced first one included.
+    pub tokens: usize,
+    /// Forward passes, prompt included.
+    pub forwards: usize,
+    /// Codes of the result.
+    pub codes: CodeGrid,
+    /// Codes of the source.
+    pub source_codes: CodeGrid,
+    /// The program's ids.
+    pub program: Vec<TokenId>,
+}
+
+/// A loaded model, ready to edit.
+pub struct Editor {
+    config: ModelConfig,
+    vocabulary: Vocabulary,
+    tokenizer: FsqTokenizer,
+    lm: LanguageModel,
+}
+
+/// Prefix of the decoder's tensors in a checkpoint.
+pub const LM_PREFIX: &str = "lm.";
+/// Prefix of the picture tokenizer's tensors.
+pub const VISION_PREFIX: &str = "vision.";
+/// Highest temperature accepted.
+const MAX_TEMPERATURE: f32 = 5.0;
+/// Purpose of the sampler's random numbers.
+const SAMPLE: u64 = 1;
+
+impl Editor {
+    /// Loads a bundle onto a device.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] or [`ModelError::Tensors`] if the bundle is no model of this kind.
+    pub fn load(bundle: &Bundle, device: &Device) -> Result<Self, ModelError> {
+        Self::from_tensors(bundle.config()?, &bundle.tensors()?, device)
+    }
+
+    /// A model from its configuration and named tensors.
+    ///
+    /// # Errors
+    /// As [`Editor::load`].
+    pub fn from_tensors(
+        config: ModelConfig,
+        tensors: &TensorMap,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        config.check()?;
+        let tokenizer = FsqTokenizer::zeros(&config.vision, device);
+        let tokenizer = apply(tokenizer, VISION_PREFIX, tensors)?;
+        let lm = apply(LanguageModel::zeros(&config, device), LM_PREFIX, tensors)?;
+        Ok(Self::new(config, tokenizer, lm))
+    }
+
+    /// A model of parts already loaded.
+    #[must_use]
+    pub fn new(config: ModelConfig, tokenizer: FsqTokenizer, lm: LanguageModel) -> Self {
+        Self { vocabulary: Vocabulary::new(&config), config, tokenizer, lm }
+    }
+
+    /// The model's configuration.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+    /// The model's ids.
+    #[must_use]
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+    /// The picture tokenizer.
+    #[must_use]
+    pub fn tokenizer(&self) -> &FsqTokenizer {
+        &self.tokenizer
+    }
+    /// The decoder.
+    #[must_use]
+    pub fn lm(&self) -> &LanguageModel {
+        &self.lm
+    }
+
+    /// Edits a picture of any size; `on_event` sees every token and may stop the edit.
+    ///
+    /// # Errors
+    /// [`ModelError`] for an instruction that is not understood, a bad option or picture, a failing
+    /// device, or when `on_event` breaks.
+    pub async fn edit(
+        &self,
+        source: &RgbImage,
+        request: &EditRequest,
+        on_event: &mut dyn FnMut(&EditEvent) -> ControlFlow<()>,
+    ) -> Result<EditOutcome, ModelError> {
+        if !(0.0..=MAX_TEMPERATURE).contains(&request.temperature) {
+            let problem = format!("{} is not in 0..={MAX_TEMPERATURE}", request.temperature);
+            return Err(ModelError::Option { name: "temperature", problem });
+        }
+        let words = self.vocabulary.text().encode(&request.instruction)?;
+        let fitted = fit(source, self.config.vision.canvas())?;
+        let source_codes = self.tokenizer.encode(&fitted.picture).await?;
+
+        let mut session = Session::open(self, &source_codes, &words);
+        let behind = background_colour(&fitted.picture, self.config.vision.patch);
+        let program = session.write(request, behind, on_event).await?;
+        let forwards = session.forwards;
+
+        let (steps, picture) = sequence::parse(&self.vocabulary, request.mode, &program)?;
+        let composed = match request.mode {
+            Mode::Local => compose::local(&self.tokenizer, &fitted.picture, &source_codes, &steps).await?,
+            Mode::Full | Mode::Think => {
+                let codes = CodeGrid { codes: picture, ..source_codes.clone() };
+                compose::whole(&self.tokenizer, &source_codes, codes, &steps).await?
+            }
+        };
+        let Composed { picture, codes, outside_pixels, outside_changed } = composed;
+        Ok(EditOutcome {
+            image: picture,
+            source: fitted.picture,
+            fitted: fitted.note,
+            plan: steps.iter().map(|step| self.plan_step(step)).collect(),
+            outside_pixels,
+            outside_changed,
+            tokens: program.len(),
+            forwards,
+            codes,
+            source_codes,
+            program,
+        })
+    }
+
+    fn plan_step(&self, step: &Step) -> PlanStep {
+        let (verb, placed) = match step {
+            Step::See(placed) => ("see", placed),
+            Step::Erase(placed) => ("erase", placed),
+            Step::Draw(placed, _) => ("draw", placed),
+            Step::Background(colour, _) => {
+                let name = self.vocabulary.label(*colour);
+                return PlanStep { verb: "background".into(), name, tint: None, row: 0, col: 0, cells: 0 };
+            }
+        };
+        PlanStep {
+            verb: verb.into(),
+            name: self.vocabulary.label(placed.name),
+            tint: placed.tint.map(|tint| self.vocabulary.label(tint)),
+            row: placed.row,
+            col: placed.col,
+            cells: placed.cells,
+        }
+    }
+}
+
+/// One edit in progress: what has been read, and the pointer's keys.
+struct Session<'a> {
+    editor: &'a Editor,
+    cache: KvCache,
+    pointer_keys: Tensor<3>,
+    /// Program tokens already in the cache.
+    read: usize,
+    forwards: usize,
+}
+
+impl<'a> Session<'a> {
+    /// Reads the source picture and the instruction.
+    fn open(editor: &'a Editor, source: &CodeGrid, words: &[usize]) -> Self {
+        let (lm, vocabulary) = (&editor.lm, &editor.vocabulary);
+        let mut cache = lm.cache();
+        let read = lm.forward(&sequence::source_chunk(vocabulary, &[source]), &mut cache, false);
+        let pointer_keys = lm.pointer_keys(read.last);
+        let _ = lm.forward(&sequence::words_chunk(vocabulary, &[words]), &mut cache, false);
+        Self { editor, cache, pointer_keys, read: 0, forwards: 2 }
+    }
+
+    /// Writes the program.
+    async fn write(
+        &mut self,
+        request: &EditRequest,
+        behind: [u8; 3],
+        on_event: &mut dyn FnMut(&EditEvent) -> ControlFlow<()>,
+    ) -> Result<Vec<TokenId>, ModelError> {
+        let vocabulary = &self.editor.vocabulary;
+        let mut grammar = Grammar::new(vocabulary, request.mode);
+        let mut program: Vec<TokenId> = Vec::new();
+        let mut drawn: Vec<(usize, usize, CodeId)> = Vec::new();
+        loop {
+            let place = grammar.slot();
+            let token = match grammar.expect() {
+                Expect::Nothing => return Ok(program),
+                Expect::Control(forced) if forced.len() == 1 => forced[0],
+                expect => self.next(&program, &expect, request).await?,
+            };
+            grammar.push(token)?;
+            program.push(token);
+            let meaning = vocabulary.meaning(token);
+            if let (Some(Meaning::Code(code)), Some(row), Some(col)) = (meaning, place.row, place.col) {
+                drawn.push((row, col, code));
+            }
+            let row_ends = drawn.len() >= vocabulary.grid();
+            let box_ends = !drawn.is_empty() && grammar.slot().row.is_none();
+            let finished = if row_ends || box_ends { std::mem::take(&mut drawn) } else { Vec::new() };
+            let cell = match meaning {
+                Some(Meaning::Cell(row, col)) => Some((row, col)),
+                _ => place.row.zip(place.col),
+            };
+            let previews = self.previews(&finished, behind).await?;
+            let index = program.len() - 1;
+            let event = EditEvent { index, label: vocabulary.label(token), cell, previews };
+            if on_event(&event).is_break() {
+                return Err(ModelError::Stopped { tokens: program.len() });
+            }
+        }
+    }
+
+    /// The next token: reads what was written and not yet read, then chooses.
+    async fn next(
+        &mut self,
+        program: &[TokenId],
+        expect: &Expect,
+        request: &EditRequest,
+    ) -> Result<TokenId, ModelError> {
+        let (lm, vocabulary) = (&self.editor.lm, &self.editor.vocabulary);
+        let hidden = self.read(program, request.mode)?; // [1, 1, hidden]
+        let width = hidden.dims()[2];
+        let flat = hidden.clone().reshape([1, width]);
+        let key = Key {
+            seed: request.seed.0,
+            purpose: SAMPLE,
+            index: 0,
+            position: program.len() as u64,
+            token: 0,
+        };
+        let chosen = match expect {
+            Expect::Control(allowed) => {
+                let pointers = lm.pointer_logits(hidden, self.pointer_keys.clone()); // [1, 1, cells]
+                let cells = pointers.dims()[2];
+                let logits = to_host(lm.control_logits(flat, pointers.reshape([1, cells]))).await?;
+                let allowed = allowed.iter().map(|token| token.0 as usize);
+                choose(&logits, allowed, request.temperature, key).map(|at| TokenId(at as u32))
+            }
+            _ => {
+                let logits = to_host(lm.code_logits(flat)).await?;
+                choose(&logits, 0..vocabulary.code_len(), request.temperature, key)
+                    .map(|at| vocabulary.code(CodeId(at as u32)))
+            }
+        };
+        chosen.ok_or(ModelError::NotANumber { index: program.len() })
+    }
+
+    /// Reads the program's unread tail; the last token's hidden state, `[1, 1, hidden]`.
+    fn read(&mut self, program: &[TokenId], mode: Mode) -> Result<Tensor<3>, ModelError> {
+        let vocabulary = &self.editor.vocabulary;
+        let first = 1 + self.editor.config.text.max_words;
+        let mut grammar = Grammar::new(vocabulary, mode);
+        let mut chunk = Chunk { batch: 1, seq: program.len() - self.read, ..Chunk::default() };
+        for (at, &token) in program.iter().enumerate() {
+            grammar.push(token)?;
+            if at >= self.read {
+                chunk.ids.push(token);
+                chunk.times.push(first + at);
+                chunk.slots.push(sequence::layout::input_slot(vocabulary, &grammar, token));
+            }
+        }
+        self.read = program.len();
+        self.forwards += 1;
+        let last = self.editor.lm.forward(&chunk, &mut self.cache, true).last;
+        Ok(last.slice([0..1, chunk.seq - 1..chunk.seq]))
+    }
+
+    async fn previews(
+        &self,
+        cells: &[(usize, usize, CodeId)],
+        behind: [u8; 3],
+    ) -> Result<Vec<CellPreview>, ModelError> {
+        let codes: Vec<CodeId> = cells.iter().map(|&(_, _, code)| code).collect();
+        let layers = self.editor.tokenizer.layers(&codes).await?;
+        let preview = |(&(row, col, _), layer): (&(usize, usize, CodeId), &crate::vision::Layer)| {
+            CellPreview { row, col, rgb: layer.over(behind) }
+        };
+        Ok(cells.iter().zip(&layers).map(preview).collect())
+    }
+}

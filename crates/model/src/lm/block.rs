@@ -1,0 +1,108 @@
+//! One decoder block: RMSNorm → grouped-query attention → residual, RMSNorm → SwiGLU → residual.
+//!
+//! Source: Llama / Emu3 blocks; no biases.
+
+use super::kv_cache::LayerCache;
+use super::rope::Rotary;
+use crate::config::LmConfig;
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+
+/// A linear map without bias.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[inputs, outputs]`.
+    pub weight: Param<Tensor<2>>,
+}
+
+impl Linear {
+    /// A map of zeros.
+    #[must_use]
+    pub fn zeros(inputs: usize, outputs: usize, device: &Device) -> Self {
+        Self { weight: Param::from_tensor(Tensor::zeros([inputs, outputs], device)) }
+    }
+
+    /// `[batch, seq, inputs]` → `[batch, seq, outputs]`.
+    #[must_use]
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        earl_kernels::linear(x, self.weight.val())
+    }
+}
+
+/// The tensors of one block.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// Gain of the norm before attention.
+    pub input_norm: Param<Tensor<1>>,
+    /// Queries.
+    pub q_proj: Linear,
+    /// Keys.
+    pub k_proj: Linear,
+    /// Values.
+    pub v_proj: Linear,
+    /// Heads back to the residual stream.
+    pub o_proj: Linear,
+    /// Gain of the norm before the SwiGLU.
+    pub post_norm: Param<Tensor<1>>,
+    /// SwiGLU: gate.
+    pub gate_proj: Linear,
+    /// SwiGLU: up.
+    pub up_proj: Linear,
+    /// SwiGLU: back to the residual stream.
+    pub down_proj: Linear,
+    head_dim: usize,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl Block {
+    /// A block of zeros.
+    #[must_use]
+    pub fn zeros(config: &LmConfig, device: &Device) -> Self {
+        let width = config.hidden_size;
+        let heads = config.num_attention_heads * config.head_dim;
+        let kv_heads = config.num_key_value_heads * config.head_dim;
+        let gain = || Param::from_tensor(Tensor::zeros([width], device));
+        Self {
+            input_norm: gain(),
+            q_proj: Linear::zeros(width, heads, device),
+            k_proj: Linear::zeros(width, kv_heads, device),
+            v_proj: Linear::zeros(width, kv_heads, device),
+            o_proj: Linear::zeros(heads, width, device),
+            post_norm: gain(),
+            gate_proj: Linear::zeros(width, config.intermediate_size, device),
+            up_proj: Linear::zeros(width, config.intermediate_size, device),
+            down_proj: Linear::zeros(config.intermediate_size, width, device),
+            head_dim: config.head_dim,
+            eps: config.rms_norm_eps,
+        }
+    }
+
+    /// `[batch, seq, hidden]` → the same; keys and values are appended to `cache`.
+    #[must_use]
+    pub(super) fn forward(
+        &self,
+        x: Tensor<3>,
+        rotary: &Rotary,
+        cache: &mut LayerCache,
+        mask: Option<&Tensor<2>>,
+        causal: bool,
+    ) -> Tensor<3> {
+        let [batch, seq, _] = x.dims();
+        let normed = earl_kernels::rms_norm(x.clone(), self.input_norm.val(), self.eps);
+        let split = |y: Tensor<3>| {
+            let heads = y.dims()[2] / self.head_dim;
+            y.reshape([batch, seq, heads, self.head_dim]) // [batch, seq, heads, head_dim]
+        };
+        let q = rotary.apply(split(self.q_proj.forward(normed.clone())));
+        let k = rotary.apply(split(self.k_proj.forward(normed.clone())));
+        let v = split(self.v_proj.forward(normed));
+        let (keys, values) = cache.push(k, v);
+        let attended = earl_kernels::attention(q, keys, values, mask.cloned(), causal);
+        let heads = attended.dims()[2] * self.head_dim;
+        let x = x + self.o_proj.forward(attended.reshape([batch, seq, heads]));
+        let normed = earl_kernels::rms_norm(x.clone(), self.post_norm.val(), self.eps);
+        let gated = earl_kernels::swiglu(self.gate_proj.forward(normed.clone()), self.up_proj.forward(normed));
+        x + self.down_proj.forward(gated)
+    }
+}

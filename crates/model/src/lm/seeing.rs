@@ -1,0 +1,76 @@
+//! The seeing loss's head: what a source cell shows, read from a middle layer. Training only.
+//!
+//! The object's name is scored against the decoder's own table of words, so that what a cell shows
+//! and the word for it come to lie together; tint, part and free boxes have small heads of their
+//! own. Not exported: an edit needs none of it.
+
+use super::LanguageModel;
+use super::block::Linear;
+use crate::config::{BOX_CELLS, ModelConfig};
+use crate::sequence::grammar::PARTS;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+/// Classes of the part head: every sprite part, and "background".
+pub const SEE_PARTS: usize = PARTS + 1;
+/// Boxes whose freedom is told: one for each size.
+pub const SEE_SIZES: usize = BOX_CELLS.len();
+
+/// Heads on the source cells.
+#[derive(Module, Debug)]
+pub struct SeeingHead {
+    /// Cell → the space of the word table.
+    pub name: Linear,
+    /// Cell → natural colour or a tint.
+    pub tint: Linear,
+    /// Cell → part of the object, or background.
+    pub part: Linear,
+    /// Cell → does a free box of each size start here?
+    pub free: Linear,
+}
+
+/// Logits of the heads; `n` cells.
+pub struct Seen {
+    /// `[n, control]`.
+    pub name: Tensor<2>,
+    /// `[n, 1 + tints]`.
+    pub tint: Tensor<2>,
+    /// `[n, SEE_PARTS]`.
+    pub part: Tensor<2>,
+    /// `[n, SEE_SIZES]`, of a yes.
+    pub free: Tensor<2>,
+}
+
+impl SeeingHead {
+    /// Heads of zeros.
+    #[must_use]
+    pub fn zeros(config: &ModelConfig, device: &Device) -> Self {
+        let width = config.lm.hidden_size;
+        Self {
+            name: Linear::zeros(width, width, device),
+            tint: Linear::zeros(width, 1 + config.text.tints.len(), device),
+            part: Linear::zeros(width, SEE_PARTS, device),
+            free: Linear::zeros(width, SEE_SIZES, device),
+        }
+    }
+
+    /// `seen`: `[batch, cells, hidden]` of the source chunk → logits of `batch · cells` cells.
+    #[must_use]
+    pub fn forward(&self, seen: Tensor<3>, lm: &LanguageModel) -> Seen {
+        let eps = lm.config().lm.rms_norm_eps;
+        let width = lm.config().lm.hidden_size;
+        let gain = Tensor::ones([width], &seen.device());
+        let x = earl_kernels::rms_norm(seen, gain, eps);
+        let flat = |y: Tensor<3>| {
+            let [batch, cells, classes] = y.dims();
+            y.reshape([batch * cells, classes])
+        };
+        let name = flat(earl_kernels::linear_tied(self.name.forward(x.clone()), lm.control.val()));
+        Seen {
+            name,
+            tint: flat(self.tint.forward(x.clone())),
+            part: flat(self.part.forward(x.clone())),
+            free: flat(self.free.forward(x)),
+        }
+    }
+}

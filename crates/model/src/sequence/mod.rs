@@ -1,0 +1,11 @@
+//! Sequences: which id means what, programs ↔ ids, and which ids may come next.
+
+pub mod grammar;
+pub mod layout;
+pub mod program;
+pub mod vocabulary;
+
+pub use grammar::{Expect, Grammar, Slot};
+pub use layout::{ProgramLayout, program_layout, source_chunk, words_chunk};
+pub use program::{Placed, Step, parse, write};
+pub use vocabulary::{Control, Meaning, Vocabulary};

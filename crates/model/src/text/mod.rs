@@ -1,0 +1,5 @@
+//! Text tokenizers: an instruction ↔ token ids. Today `words`, the tiny tier's.
+
+pub mod words;
+
+pub use words::WordTokenizer;
