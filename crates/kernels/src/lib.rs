@@ -14,11 +14,17 @@
 )]
 
 mod attention;
+#[cfg(feature = "flex")]
+pub mod bench;
 mod cross_entropy;
+#[cfg(feature = "flex-forward")]
+mod fused;
 mod linear;
 mod rms_norm;
 mod rope;
 mod swiglu;
+#[cfg(all(test, feature = "flex"))]
+mod testing;
 
 pub use attention::attention;
 pub use cross_entropy::cross_entropy;

@@ -1,0 +1,238 @@
+//! Plain against fused, side by side in one process: what `trainer bench kernels` prints.
+//!
+//! The shapes are those of the tiny model's training step. Each row alternates the two versions
+//! and keeps the best of several runs of each, so that other work on the machine hurts both alike.
+//! Start at [`run`].
+
+use std::time::Instant;
+
+use burn::Tensor;
+use burn::tensor::{Device, Int};
+
+use crate::{attention, cross_entropy, linear, rms_norm, rope, swiglu};
+
+/// One operation at one shape.
+#[derive(Clone, Debug)]
+pub struct BenchRow {
+    /// The operation, its shape and what was measured.
+    pub name: String,
+    /// Best time of the plain Burn composition, in milliseconds.
+    pub plain_ms: f64,
+    /// Best time of the fused operation, in milliseconds.
+    pub fused_ms: f64,
+    /// `plain_ms / fused_ms`.
+    pub ratio: f64,
+}
+
+/// The instruction set the fused operations use here: `avx512`, `avx2` or `portable`.
+#[must_use]
+pub fn instruction_set() -> &'static str {
+    crate::fused::simd::Level::get().name()
+}
+
+/// Measures every fused operation on this machine, forward and backward, best of `repeats`.
+#[must_use]
+pub fn run(repeats: usize) -> Vec<BenchRow> {
+    let bench = Bench {
+        repeats,
+        device: Device::flex().autodiff(),
+    };
+    let mut rows = vec![
+        bench.swiglu([32, 64, 512]),
+        bench.swiglu([128, 60, 512]),
+        bench.rms_norm([128, 60, 192]),
+        bench.rope([128, 60, 6, 32]),
+        bench.cross_entropy([2000, 1000]),
+        bench.cross_entropy([1000, 12_800]),
+        bench.linear([64, 64], [192, 512]),
+        bench.linear([64, 64], [192, 192]),
+    ];
+    let shapes = [
+        ("source", 32, [64, 64], false, false),
+        ("instruction", 128, [14, 78], true, false),
+        ("program", 64, [40, 118], true, true),
+    ];
+    rows.extend(shapes.map(|(name, batch, sizes, masked, causal)| {
+        bench.attention(name, batch, sizes, masked, causal)
+    }));
+    rows.extend(decode(repeats));
+    rows
+}
+
+struct Bench {
+    repeats: usize,
+    device: Device,
+}
+
+/// Values in −1..1, each row its own; a formula, so that rows agree between runs.
+fn fill<const D: usize>(shape: [usize; D], phase: f32, device: &Device) -> Tensor<D> {
+    let len = shape.iter().product();
+    let values: Vec<f32> = (0..len)
+        .map(|i: usize| (i as f32 * 0.618 + phase).sin())
+        .collect();
+    Tensor::<1>::from_floats(values.as_slice(), device).reshape(shape)
+}
+
+/// Best times in milliseconds of two alternating pieces of work.
+fn race(repeats: usize, mut plain: impl FnMut(), mut fused: impl FnMut()) -> (f64, f64) {
+    let clock = |work: &mut dyn FnMut()| {
+        let start = Instant::now();
+        work();
+        start.elapsed().as_secs_f64() * 1e3
+    };
+    let mut best = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..=repeats.max(1) {
+        best = (best.0.min(clock(&mut plain)), best.1.min(clock(&mut fused)));
+    }
+    best
+}
+
+fn row(name: String, (plain_ms, fused_ms): (f64, f64)) -> BenchRow {
+    BenchRow {
+        name,
+        plain_ms,
+        fused_ms,
+        ratio: plain_ms / fused_ms,
+    }
+}
+
+impl Bench {
+    /// Forward and backward of both versions over fresh leaves, from the same output gradient.
+    fn train<const D: usize, const E: usize, const N: usize>(
+        &self,
+        name: String,
+        inputs: [Tensor<D>; N],
+        plain: impl Fn([Tensor<D>; N]) -> Tensor<E>,
+        fused: impl Fn([Tensor<D>; N]) -> Tensor<E>,
+    ) -> BenchRow {
+        // Multiplying by one makes the leaves inner nodes, as activations are.
+        let leaves = inputs.map(|input| input.require_grad());
+        let step = |operation: &dyn Fn([Tensor<D>; N]) -> Tensor<E>| {
+            let inputs = leaves.each_ref().map(|leaf| leaf.clone().mul_scalar(1.0));
+            drop(operation(inputs).sum().backward());
+        };
+        row(name, race(self.repeats, || step(&plain), || step(&fused)))
+    }
+
+    fn swiglu(&self, shape: [usize; 3]) -> BenchRow {
+        let inputs = [
+            fill(shape, 0.1, &self.device),
+            fill(shape, 0.2, &self.device),
+        ];
+        let name = format!("swiglu {shape:?} forward + backward");
+        self.train(
+            name,
+            inputs,
+            |[a, b]| crate::swiglu::plain(a, b),
+            |[a, b]| swiglu(a, b),
+        )
+    }
+
+    fn rms_norm(&self, shape: [usize; 3]) -> BenchRow {
+        let weight: Tensor<1> = fill([shape[2]], 0.3, &self.device).require_grad();
+        let name = format!("rms_norm {shape:?} forward + backward");
+        let plain = |[x]: [Tensor<3>; 1]| crate::rms_norm::plain(x, weight.clone(), 1e-5);
+        let fused = |[x]: [Tensor<3>; 1]| rms_norm(x, weight.clone(), 1e-5);
+        self.train(name, [fill(shape, 0.1, &self.device)], plain, fused)
+    }
+
+    fn rope(&self, shape: [usize; 4]) -> BenchRow {
+        let [batch, seq, _, head_dim] = shape;
+        let angles = [0.1, 0.2].map(|phase| fill([batch, seq, head_dim / 2], phase, &self.device));
+        let name = format!("rope {shape:?} forward + backward");
+        let plain =
+            |[x]: [Tensor<4>; 1]| crate::rope::plain(x, angles[0].clone(), angles[1].clone());
+        let fused = |[x]: [Tensor<4>; 1]| rope(x, angles[0].clone(), angles[1].clone());
+        self.train(name, [fill(shape, 0.1, &self.device)], plain, fused)
+    }
+
+    fn cross_entropy(&self, shape: [usize; 2]) -> BenchRow {
+        let targets: Vec<i32> = (0..shape[0])
+            .map(|row| (row * 31 % shape[1]) as i32)
+            .collect();
+        let targets = Tensor::<1, Int>::from_ints(targets.as_slice(), &self.device);
+        let name = format!("cross_entropy {shape:?} forward + backward");
+        let plain = |[x]: [Tensor<2>; 1]| crate::cross_entropy::plain(x, targets.clone());
+        let fused = |[x]: [Tensor<2>; 1]| cross_entropy(x, targets.clone());
+        self.train(name, [fill(shape, 0.1, &self.device)], plain, fused)
+    }
+
+    fn linear(&self, [batch, seq]: [usize; 2], [inner, outer]: [usize; 2]) -> BenchRow {
+        let weight: Tensor<2> = fill([inner, outer], 0.3, &self.device).require_grad();
+        let name = format!(
+            "linear {} × [{inner}, {outer}] forward + backward",
+            batch * seq
+        );
+        let plain = |[x]: [Tensor<3>; 1]| crate::linear::plain(x, weight.clone());
+        let fused = |[x]: [Tensor<3>; 1]| linear(x, weight.clone());
+        self.train(
+            name,
+            [fill([batch, seq, inner], 0.1, &self.device)],
+            plain,
+            fused,
+        )
+    }
+
+    fn attention(
+        &self,
+        pass: &str,
+        batch: usize,
+        [seq, keys]: [usize; 2],
+        masked: bool,
+        causal: bool,
+    ) -> BenchRow {
+        let q = fill([batch, seq, 6, 32], 0.1, &self.device);
+        let [k, v] = [0.2, 0.3].map(|phase| fill([batch, keys, 2, 32], phase, &self.device));
+        let mask = masked.then(|| {
+            let shown = (0..batch * keys).map(|i| if i % keys % 9 == 8 { 0.0 } else { 1.0 });
+            let shown: Vec<f32> = shown.collect();
+            Tensor::<1>::from_floats(shown.as_slice(), &self.device).reshape([batch, keys])
+        });
+        let name = format!("attention {pass} {batch} × {seq} over {keys} forward + backward");
+        let plain =
+            |[q, k, v]: [Tensor<4>; 3]| crate::attention::plain(q, k, v, mask.clone(), causal);
+        let fused = |[q, k, v]: [Tensor<4>; 3]| attention(q, k, v, mask.clone(), causal);
+        self.train(name, [q, k, v], plain, fused)
+    }
+}
+
+/// One position of a single sequence, without autodiff: what generation repeats.
+fn decode(repeats: usize) -> [BenchRow; 3] {
+    let device = Device::flex();
+    let x: Tensor<3> = fill([1, 1, 192], 0.1, &device);
+    let weight: Tensor<1> = fill([192], 0.2, &device);
+    let wide: Tensor<3> = fill([1, 1, 512], 0.1, &device);
+    let q: Tensor<4> = fill([1, 1, 6, 32], 0.1, &device);
+    let kv: Tensor<4> = fill([1, 150, 2, 32], 0.2, &device);
+    let times = |work: &dyn Fn()| (0..100).for_each(|_| work());
+    let norm = race(
+        repeats,
+        || times(&|| drop(crate::rms_norm::plain(x.clone(), weight.clone(), 1e-5))),
+        || times(&|| drop(rms_norm(x.clone(), weight.clone(), 1e-5))),
+    );
+    let gate = race(
+        repeats,
+        || times(&|| drop(crate::swiglu::plain(wide.clone(), wide.clone()))),
+        || times(&|| drop(swiglu(wide.clone(), wide.clone()))),
+    );
+    let look = race(
+        repeats,
+        || {
+            times(&|| {
+                drop(crate::attention::plain(
+                    q.clone(),
+                    kv.clone(),
+                    kv.clone(),
+                    None,
+                    true,
+                ))
+            })
+        },
+        || times(&|| drop(attention(q.clone(), kv.clone(), kv.clone(), None, true))),
+    );
+    [
+        row("rms_norm, one position, 100 times".into(), norm),
+        row("swiglu, one position, 100 times".into(), gate),
+        row("attention, one position over 150, 100 times".into(), look),
+    ]
+}

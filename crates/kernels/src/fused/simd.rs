@@ -1,0 +1,484 @@
+//! Vectors of f32 for the kernels: one source, three instruction sets, chosen at run time.
+//!
+//! A kernel is written once against [`Simd`] inside [`vector_fn!`], which compiles it for AVX-512,
+//! for AVX2 with FMA and for the build's base set (SSE2, NEON, Wasm SIMD…), and calls the widest
+//! one the machine has. `EARL_KERNELS_SIMD=portable|avx2` narrows the choice, for tests and
+//! comparisons. Values of the vector types prove that their instructions exist.
+//! Start at [`Simd`].
+
+use std::sync::OnceLock;
+
+/// One instruction set: a vector of [`LANES`](Simd::LANES) floats and what can be done with it.
+///
+/// An implementor exists only where its instructions do, so every method but `load` and `store`
+/// is safe.
+pub(crate) trait Simd: Copy {
+    /// The register.
+    type V: Copy;
+    /// Floats in a register.
+    const LANES: usize;
+
+    fn splat(self, x: f32) -> Self::V;
+    /// # Safety
+    /// `LANES` floats from `p` are readable.
+    unsafe fn load(self, p: *const f32) -> Self::V;
+    /// # Safety
+    /// `LANES` floats from `p` are writable.
+    unsafe fn store(self, p: *mut f32, v: Self::V);
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a · b + c`, rounded once where the set has FMA.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `value` where `x ≥ floor`, else 0.
+    fn keep_from(self, x: Self::V, floor: Self::V, value: Self::V) -> Self::V;
+    /// `value · 2ⁿ`, with `n` in the low mantissa bits of `shifted` (see [`exp`]).
+    fn scale_by_low_bits(self, value: Self::V, shifted: Self::V) -> Self::V;
+    /// Sum of the lanes, in a fixed order.
+    fn sum(self, v: Self::V) -> f32;
+    /// Largest lane.
+    fn peak(self, v: Self::V) -> f32;
+}
+
+/// Added and taken away again, this rounds a small float to an integer and leaves that integer in
+/// the low mantissa bits.
+const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³
+
+/// Below this `exp` is no longer a normal float; it is flushed to 0.
+const EXP_FLOOR: f32 = -87.336_54;
+/// Above this `exp` would overflow; it stays at the largest power it can give.
+const EXP_CEILING: f32 = 88.37;
+
+/// `eˣ` without branches, within 2 ulp for results above `f32::MIN_POSITIVE`, 0 below.
+///
+/// `x = n·ln 2 + r`, `|r| ≤ ln 2 / 2`: a degree-6 polynomial gives `eʳ`, the exponent bits `2ⁿ`.
+/// Coefficients: Cephes `expf` (S. Moshier).
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
+    let floor = s.splat(EXP_FLOOR);
+    let clamped = s.min(s.max(x, floor), s.splat(EXP_CEILING));
+    let shifted = s.fma(clamped, s.splat(std::f32::consts::LOG2_E), s.splat(ROUND));
+    let n = s.sub(shifted, s.splat(ROUND));
+    let r = s.fma(n, s.splat(-0.693_359_4), clamped); // ln 2, the bits that multiply exactly
+    let r = s.fma(n, s.splat(2.121_944_4e-4), r); // the rest of ln 2
+    let mut p = s.splat(1.987_569_1e-4);
+    for coefficient in [
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        0.5,
+    ] {
+        p = s.fma(p, r, s.splat(coefficient));
+    }
+    let e = s.add(s.fma(p, s.mul(r, r), r), s.splat(1.0));
+    s.keep_from(x, floor, s.scale_by_low_bits(e, shifted))
+}
+
+/// `1 / (1 + e⁻ˣ)`.
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
+    let one = s.splat(1.0);
+    s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
+}
+
+/// The widest vector of any set; scratch rows are padded to twice this.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// Up to [`Simd::LANES`] floats from the start of `x`; missing lanes are `fill`.
+#[inline(always)]
+pub(crate) fn load_some<S: Simd>(s: S, x: &[f32], fill: f32) -> S::V {
+    if x.len() >= S::LANES {
+        // SAFETY: `x` holds at least `LANES` floats.
+        return unsafe { s.load(x.as_ptr()) };
+    }
+    let mut lanes = [fill; MAX_LANES];
+    lanes[..x.len()].copy_from_slice(x);
+    // SAFETY: `lanes` holds `MAX_LANES`, at least `LANES`, floats.
+    unsafe { s.load(lanes.as_ptr()) }
+}
+
+/// Writes the lanes that fit into the start of `y`.
+#[inline(always)]
+pub(crate) fn store_some<S: Simd>(s: S, y: &mut [f32], v: S::V) {
+    if y.len() >= S::LANES {
+        // SAFETY: `y` holds at least `LANES` floats.
+        return unsafe { s.store(y.as_mut_ptr(), v) };
+    }
+    let mut lanes = [0.0; MAX_LANES];
+    // SAFETY: `lanes` holds `MAX_LANES`, at least `LANES`, floats.
+    unsafe { s.store(lanes.as_mut_ptr(), v) };
+    let len = y.len();
+    y.copy_from_slice(&lanes[..len]);
+}
+
+/// The build's base instruction set; the compiler turns the arrays into its registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable(());
+
+/// Lane by lane, `f(a[i], b[i])`.
+#[inline(always)]
+fn zip(a: [f32; 8], b: [f32; 8], f: impl Fn(f32, f32) -> f32) -> [f32; 8] {
+    std::array::from_fn(|i| f(a[i], b[i]))
+}
+
+impl Simd for Portable {
+    type V = [f32; 8];
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        [x; 8]
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> Self::V {
+        // SAFETY: the caller promises 8 readable floats; the read asks for no alignment.
+        unsafe { p.cast::<[f32; 8]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: Self::V) {
+        // SAFETY: the caller promises 8 writable floats; the write asks for no alignment.
+        unsafe { p.cast::<[f32; 8]>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |x, y| x + y)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |x, y| x - y)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |x, y| x * y)
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |x, y| x / y)
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |x, y| if x > y { x } else { y })
+    }
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |x, y| if x < y { x } else { y })
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        self.add(self.mul(a, b), c)
+    }
+    #[inline(always)]
+    fn keep_from(self, x: Self::V, floor: Self::V, value: Self::V) -> Self::V {
+        std::array::from_fn(|i| if x[i] >= floor[i] { value[i] } else { 0.0 })
+    }
+    #[inline(always)]
+    fn scale_by_low_bits(self, value: Self::V, shifted: Self::V) -> Self::V {
+        zip(value, shifted, |v, t| {
+            v * f32::from_bits((t.to_bits() << 23).wrapping_add(1.0f32.to_bits()))
+        })
+    }
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+    #[inline(always)]
+    fn peak(self, v: Self::V) -> f32 {
+        v.iter()
+            .fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Simd;
+    use core::arch::x86_64::*;
+
+    /// Implements [`Simd`] by intrinsics that share a prefix.
+    macro_rules! simd_x86 {
+        ($(#[$doc:meta])* $name:ident, $v:ty, $lanes:literal, $op:ident, {
+            load: $load:ident, store: $store:ident, splat: $splat:ident,
+            add: $add:ident, sub: $sub:ident, mul: $mul:ident, div: $div:ident,
+            max: $max:ident, min: $min:ident, fma: $fma:ident,
+            keep_from: $keep:expr, scale: $scale:expr, sum: $sum:expr, peak: $peak:expr,
+        }) => {
+            $(#[$doc])*
+            #[derive(Clone, Copy)]
+            pub(crate) struct $name(());
+
+            impl $name {
+                /// # Safety
+                /// The machine has the instructions.
+                #[inline(always)]
+                pub(super) unsafe fn new() -> Self {
+                    Self(())
+                }
+            }
+
+            impl Simd for $name {
+                type V = $v;
+                const LANES: usize = $lanes;
+
+                #[inline(always)]
+                fn splat(self, x: f32) -> $v {
+                    // SAFETY: `self` proves the instructions.
+                    unsafe { $splat(x) }
+                }
+                #[inline(always)]
+                unsafe fn load(self, p: *const f32) -> $v {
+                    // SAFETY: `self` proves the instructions, the caller the memory.
+                    unsafe { $load(p) }
+                }
+                #[inline(always)]
+                unsafe fn store(self, p: *mut f32, v: $v) {
+                    // SAFETY: `self` proves the instructions, the caller the memory.
+                    unsafe { $store(p, v) }
+                }
+                simd_x86!(@binary $v, add: $add, sub: $sub, mul: $mul, div: $div, max: $max, min: $min);
+                #[inline(always)]
+                fn fma(self, a: $v, b: $v, c: $v) -> $v {
+                    // SAFETY: `self` proves the instructions.
+                    unsafe { $fma(a, b, c) }
+                }
+                #[inline(always)]
+                fn keep_from(self, x: $v, floor: $v, value: $v) -> $v {
+                    // SAFETY: `self` proves the instructions.
+                    unsafe { $keep(x, floor, value) }
+                }
+                #[inline(always)]
+                fn scale_by_low_bits(self, value: $v, shifted: $v) -> $v {
+                    // SAFETY: `self` proves the instructions.
+                    unsafe { $scale(value, shifted) }
+                }
+                #[inline(always)]
+                fn sum(self, v: $v) -> f32 {
+                    // SAFETY: `self` proves the instructions.
+                    unsafe { $sum(v) }
+                }
+                #[inline(always)]
+                fn peak(self, v: $v) -> f32 {
+                    // SAFETY: `self` proves the instructions.
+                    unsafe { $peak(v) }
+                }
+            }
+        };
+        (@binary $v:ty, $($name:ident: $op:ident),*) => {
+            $(
+                #[inline(always)]
+                fn $name(self, a: $v, b: $v) -> $v {
+                    // SAFETY: `self` proves the instructions.
+                    unsafe { $op(a, b) }
+                }
+            )*
+        };
+    }
+
+    simd_x86!(
+        /// AVX-512 F.
+        Avx512, __m512, 16, avx512, {
+            load: _mm512_loadu_ps, store: _mm512_storeu_ps, splat: _mm512_set1_ps,
+            add: _mm512_add_ps, sub: _mm512_sub_ps, mul: _mm512_mul_ps, div: _mm512_div_ps,
+            max: _mm512_max_ps, min: _mm512_min_ps, fma: _mm512_fmadd_ps,
+            keep_from: |x, floor, value| {
+                _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, floor), value)
+            },
+            scale: |value, shifted| {
+                let bits = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
+                let power = _mm512_add_epi32(bits, _mm512_set1_epi32(1.0f32.to_bits() as i32));
+                _mm512_mul_ps(value, _mm512_castsi512_ps(power))
+            },
+            sum: |v| _mm512_reduce_add_ps(v),
+            peak: |v| _mm512_reduce_max_ps(v),
+        }
+    );
+
+    simd_x86!(
+        /// AVX2 and FMA.
+        Avx2, __m256, 8, avx2, {
+            load: _mm256_loadu_ps, store: _mm256_storeu_ps, splat: _mm256_set1_ps,
+            add: _mm256_add_ps, sub: _mm256_sub_ps, mul: _mm256_mul_ps, div: _mm256_div_ps,
+            max: _mm256_max_ps, min: _mm256_min_ps, fma: _mm256_fmadd_ps,
+            keep_from: |x, floor, value| {
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(x, floor), value)
+            },
+            scale: |value, shifted| {
+                let bits = _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted));
+                let power = _mm256_add_epi32(bits, _mm256_set1_epi32(1.0f32.to_bits() as i32));
+                _mm256_mul_ps(value, _mm256_castsi256_ps(power))
+            },
+            sum: |v| {
+                let half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+                let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
+                _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)))
+            },
+            peak: |v| {
+                let half = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+                let pair = _mm_max_ps(half, _mm_movehl_ps(half, half));
+                _mm_cvtss_f32(_mm_max_ss(pair, _mm_movehdup_ps(pair)))
+            },
+        }
+    );
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+/// The instruction set in use, with the proof that it is there.
+#[derive(Clone, Copy)]
+pub(crate) enum Level {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    Portable(Portable),
+}
+
+impl Level {
+    /// What this machine has, looked up once.
+    pub(crate) fn get() -> Self {
+        static LEVEL: OnceLock<Level> = OnceLock::new();
+        *LEVEL.get_or_init(Self::detect)
+    }
+
+    /// The name that `EARL_KERNELS_SIMD` takes.
+    #[cfg(feature = "flex")]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            Self::Portable(_) => "portable",
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn detect() -> Self {
+        let wish = std::env::var("EARL_KERNELS_SIMD").unwrap_or_default();
+        let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        if wish == "portable" || !fma {
+            Self::Portable(Portable(()))
+        } else if wish == "avx2" || !is_x86_feature_detected!("avx512f") {
+            // SAFETY: both features were just detected.
+            Self::Avx2(unsafe { Avx2::new() })
+        } else {
+            // SAFETY: the feature was just detected.
+            Self::Avx512(unsafe { Avx512::new() })
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn detect() -> Self {
+        Self::Portable(Portable(()))
+    }
+}
+
+/// Writes a function that runs its body with the widest instruction set of the machine.
+///
+/// `fn name<S>(s, arg: Type, …) { … }`: in the body, `s` is the set, `S` its type.
+macro_rules! vector_fn {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$set:ident>($s:ident $(, $arg:ident: $ty:ty)* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments, reason = "kernels take slices and sizes, not objects")]
+        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+            use $crate::fused::simd;
+
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments, clippy::inline_always, reason = "as above; compiled once for each set")]
+            fn body<$set: simd::Simd>($s: $set $(, $arg: $ty)*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx2,fma")]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
+            fn avx512(s: simd::Avx512 $(, $arg: $ty)*) $(-> $ret)? {
+                body(s $(, $arg)*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
+            fn avx2(s: simd::Avx2 $(, $arg: $ty)*) $(-> $ret)? {
+                body(s $(, $arg)*)
+            }
+
+            match simd::Level::get() {
+                // SAFETY: the value proves that the machine has the features.
+                #[cfg(target_arch = "x86_64")]
+                simd::Level::Avx512(s) => unsafe { avx512(s $(, $arg)*) },
+                // SAFETY: the value proves that the machine has the features.
+                #[cfg(target_arch = "x86_64")]
+                simd::Level::Avx2(s) => unsafe { avx2(s $(, $arg)*) },
+                simd::Level::Portable(s) => body(s $(, $arg)*),
+            }
+        }
+    };
+}
+pub(crate) use vector_fn;
+
+#[cfg(test)]
+mod tests {
+    use super::{exp, load_some, sigmoid, store_some};
+
+    vector_fn! {
+        fn map<S>(s, x: &[f32], y: &mut [f32], logistic: bool) {
+            for (x, y) in x.chunks(S::LANES).zip(y.chunks_mut(S::LANES)) {
+                let v = load_some(s, x, 0.0);
+                store_some(s, y, if logistic { sigmoid(s, v) } else { exp(s, v) });
+            }
+        }
+    }
+
+    vector_fn! {
+        fn reduce<S>(s, x: &[f32]) -> (f32, f32) {
+            let v = load_some(s, &x[..S::LANES], 0.0);
+            (s.sum(v), s.peak(v))
+        }
+    }
+
+    #[test]
+    fn exp_is_within_two_ulp_of_the_true_value() {
+        let x: Vec<f32> = (-87_000..88_000)
+            .map(|i| i as f32 * 1e-3 + 3.7e-5)
+            .collect();
+        let mut y = vec![0.0; x.len()];
+        map(&x, &mut y, false);
+        for (&x, &y) in x.iter().zip(&y) {
+            let want = f64::from(x).exp();
+            let ulp = f64::from(f32::EPSILON) * 2f64.powf(want.log2().floor());
+            assert!(
+                (f64::from(y) - want).abs() <= 2.0 * ulp,
+                "exp({x}) gave {y}, not {want}"
+            );
+        }
+    }
+
+    #[test]
+    fn exp_has_exact_ends() {
+        let x = [0.0, f32::NEG_INFINITY, -1e30, -90.0, 1e30];
+        let mut y = [1.0; 5];
+        map(&x, &mut y, false);
+        assert_eq!(y[..4], [1.0, 0.0, 0.0, 0.0]);
+        assert!(y[4] > 2e38 && y[4].is_finite());
+    }
+
+    #[test]
+    fn sigmoid_is_a_half_at_zero_and_saturates() {
+        let mut y = [9.0; 3];
+        map(&[0.0, 200.0, -200.0], &mut y, true);
+        assert_eq!(y[..2], [0.5, 1.0]);
+        assert!(y[2] >= 0.0 && y[2] < 1e-37);
+    }
+
+    #[test]
+    fn lanes_add_up_and_the_peak_is_found() {
+        let mut x: Vec<f32> = (0..16).map(|i| i as f32).collect();
+        x[3] = 100.0;
+        let (sum, peak) = reduce(&x);
+        let lanes: f32 = if sum > 150.0 { 120.0 } else { 28.0 };
+        assert_eq!(sum, lanes - 3.0 + 100.0);
+        assert_eq!(peak, 100.0);
+    }
+}
