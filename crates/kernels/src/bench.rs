@@ -30,32 +30,39 @@ pub fn instruction_set() -> &'static str {
     crate::fused::simd::Level::get().name()
 }
 
-/// Measures every fused operation on this machine, forward and backward, best of `repeats`.
+/// Measures the operations whose name starts with `filter` on this machine, best of `repeats`.
 #[must_use]
-pub fn run(repeats: usize) -> Vec<BenchRow> {
+pub fn run(repeats: usize, filter: &str) -> Vec<BenchRow> {
     let bench = Bench {
         repeats,
         device: Device::flex().autodiff(),
     };
-    let mut rows = vec![
-        bench.swiglu([32, 64, 512]),
-        bench.swiglu([128, 60, 512]),
-        bench.rms_norm([128, 60, 192]),
-        bench.rope([128, 60, 6, 32]),
-        bench.cross_entropy([2000, 1000]),
-        bench.cross_entropy([1000, 12_800]),
-        bench.linear([64, 64], [192, 512]),
-        bench.linear([64, 64], [192, 192]),
-    ];
-    let shapes = [
-        ("source", 32, [64, 64], false, false),
-        ("instruction", 128, [14, 78], true, false),
-        ("program", 64, [40, 118], true, true),
-    ];
-    rows.extend(shapes.map(|(name, batch, sizes, masked, causal)| {
-        bench.attention(name, batch, sizes, masked, causal)
-    }));
-    rows.extend(decode(repeats));
+    let mut rows = Vec::new();
+    if "swiglu".starts_with(filter) {
+        rows.extend([[32, 64, 512], [128, 60, 512]].map(|shape| bench.swiglu(shape)));
+    }
+    if "rms_norm".starts_with(filter) {
+        rows.push(bench.rms_norm([128, 60, 192]));
+    }
+    if "rope".starts_with(filter) {
+        rows.push(bench.rope([128, 60, 6, 32]));
+    }
+    if "cross_entropy".starts_with(filter) {
+        rows.extend([[2000, 1000], [1000, 12_800]].map(|shape| bench.cross_entropy(shape)));
+    }
+    if "linear".starts_with(filter) {
+        rows.extend([[192, 512], [192, 192]].map(|shape| bench.linear([64, 64], shape)));
+    }
+    if "attention".starts_with(filter) {
+        rows.extend([
+            bench.attention("source", 32, [64, 64], false, false),
+            bench.attention("instruction", 128, [14, 78], true, false),
+            bench.attention("program", 64, [40, 118], true, true),
+        ]);
+    }
+    if "decode".starts_with(filter) {
+        rows.extend(decode(repeats));
+    }
     rows
 }
 
@@ -73,16 +80,23 @@ fn fill<const D: usize>(shape: [usize; D], phase: f32, device: &Device) -> Tenso
     Tensor::<1>::from_floats(values.as_slice(), device).reshape(shape)
 }
 
-/// Best times in milliseconds of two alternating pieces of work.
-fn race(repeats: usize, mut plain: impl FnMut(), mut fused: impl FnMut()) -> (f64, f64) {
-    let clock = |work: &mut dyn FnMut()| {
+/// Best times in milliseconds of two alternating pieces of work; preparing their inputs is not
+/// counted.
+fn race<T>(
+    repeats: usize,
+    prepare: impl Fn() -> T,
+    plain: impl Fn(T),
+    fused: impl Fn(T),
+) -> (f64, f64) {
+    let clock = |work: &dyn Fn(T)| {
+        let inputs = prepare();
         let start = Instant::now();
-        work();
+        work(inputs);
         start.elapsed().as_secs_f64() * 1e3
     };
     let mut best = (f64::INFINITY, f64::INFINITY);
-    for _ in 0..=repeats.max(1) {
-        best = (best.0.min(clock(&mut plain)), best.1.min(clock(&mut fused)));
+    for _ in 0..=repeats {
+        best = (best.0.min(clock(&plain)), best.1.min(clock(&fused)));
     }
     best
 }
@@ -107,11 +121,17 @@ impl Bench {
     ) -> BenchRow {
         // Multiplying by one makes the leaves inner nodes, as activations are.
         let leaves = inputs.map(|input| input.require_grad());
-        let step = |operation: &dyn Fn([Tensor<D>; N]) -> Tensor<E>| {
-            let inputs = leaves.each_ref().map(|leaf| leaf.clone().mul_scalar(1.0));
+        let prepare = || leaves.each_ref().map(|leaf| leaf.clone().mul_scalar(1.0));
+        let step = |operation: &dyn Fn([Tensor<D>; N]) -> Tensor<E>, inputs| {
             drop(operation(inputs).sum().backward());
         };
-        row(name, race(self.repeats, || step(&plain), || step(&fused)))
+        let times = race(
+            self.repeats,
+            prepare,
+            |inputs| step(&plain, inputs),
+            |inputs| step(&fused, inputs),
+        );
+        row(name, times)
     }
 
     fn swiglu(&self, shape: [usize; 3]) -> BenchRow {
@@ -204,35 +224,35 @@ fn decode(repeats: usize) -> [BenchRow; 3] {
     let wide: Tensor<3> = fill([1, 1, 512], 0.1, &device);
     let q: Tensor<4> = fill([1, 1, 6, 32], 0.1, &device);
     let kv: Tensor<4> = fill([1, 150, 2, 32], 0.2, &device);
-    let times = |work: &dyn Fn()| (0..100).for_each(|_| work());
+    let race = |plain: &dyn Fn(), fused: &dyn Fn()| {
+        let times = |work: &dyn Fn()| (0..100).for_each(|_| work());
+        race(repeats, || (), |()| times(plain), |()| times(fused))
+    };
     let norm = race(
-        repeats,
-        || times(&|| drop(crate::rms_norm::plain(x.clone(), weight.clone(), 1e-5))),
-        || times(&|| drop(rms_norm(x.clone(), weight.clone(), 1e-5))),
+        &|| drop(crate::rms_norm::plain(x.clone(), weight.clone(), 1e-5)),
+        &|| drop(rms_norm(x.clone(), weight.clone(), 1e-5)),
     );
     let gate = race(
-        repeats,
-        || times(&|| drop(crate::swiglu::plain(wide.clone(), wide.clone()))),
-        || times(&|| drop(swiglu(wide.clone(), wide.clone()))),
+        &|| drop(crate::swiglu::plain(wide.clone(), wide.clone())),
+        &|| drop(swiglu(wide.clone(), wide.clone())),
     );
+    let parts = || (q.clone(), kv.clone(), kv.clone());
     let look = race(
-        repeats,
-        || {
-            times(&|| {
-                drop(crate::attention::plain(
-                    q.clone(),
-                    kv.clone(),
-                    kv.clone(),
-                    None,
-                    true,
-                ))
-            })
+        &|| {
+            let (q, k, v) = parts();
+            drop(crate::attention::plain(q, k, v, None, true));
         },
-        || times(&|| drop(attention(q.clone(), kv.clone(), kv.clone(), None, true))),
+        &|| {
+            let (q, k, v) = parts();
+            drop(attention(q, k, v, None, true));
+        },
     );
     [
-        row("rms_norm, one position, 100 times".into(), norm),
-        row("swiglu, one position, 100 times".into(), gate),
-        row("attention, one position over 150, 100 times".into(), look),
+        row("decode rms_norm, one position, 100 times".into(), norm),
+        row("decode swiglu, one position, 100 times".into(), gate),
+        row(
+            "decode attention, one position over 150, 100 times".into(),
+            look,
+        ),
     ]
 }

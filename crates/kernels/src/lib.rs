@@ -20,6 +20,7 @@ mod cross_entropy;
 #[cfg(feature = "flex-forward")]
 mod fused;
 mod linear;
+pub mod memory;
 mod rms_norm;
 mod rope;
 mod swiglu;
