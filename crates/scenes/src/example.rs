@@ -24,6 +24,23 @@ pub enum Op {
     Multi,
 }
 
+impl Op {
+    /// All, simple ones first.
+    pub const ALL: [Self; 11] = [
+        Self::Add,
+        Self::Remove,
+        Self::Replace,
+        Self::Recolor,
+        Self::Background,
+        Self::Relation,
+        Self::Move,
+        Self::Resize,
+        Self::Count,
+        Self::Swap,
+        Self::Multi,
+    ];
+}
+
 /// Which examples: training ones, or one of the four held-out sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
