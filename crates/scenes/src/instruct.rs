@@ -4,12 +4,11 @@
 //! the words do: template, synonyms, politeness, fillers, dropped articles. Knows nothing of scenes.
 //! Source: the families of `assets/templates.json`. Start at [`fill`].
 
-mod random;
 mod template;
 
 use crate::class::Class;
+use crate::random::{below, chance};
 use rand_chacha::rand_core::RngCore;
-use random::{below, chance, pick};
 use template::{Book, Family, Template, Token};
 
 /// Words of the longest instruction: the slot the editor gives it.
@@ -32,6 +31,8 @@ mod rate {
     /// All articles gone; one article gone.
     pub(super) const NO_ARTICLES: f64 = 0.05;
     pub(super) const ONE_ARTICLE_LESS: f64 = 0.04;
+    /// `the dog on the left` for `the left dog`.
+    pub(super) const SIDE_AFTER: f64 = 0.2;
     /// A filler before an article.
     pub(super) const FILLER: f64 = 0.04;
 }
@@ -258,6 +259,14 @@ fn push_phrase(words: &mut Vec<String>, phrase: &str, plural: bool, rng: &mut im
         words.pop();
         words.push(others[below(rng, others.len())].into());
     }
+    if let [side, noun @ ..] = &parts[..]
+        && !noun.is_empty()
+        && chance(rng, rate::SIDE_AFTER)
+        && let Some(after) = side_after(side, noun)
+    {
+        words.extend(noun.iter().chain(&[after, "the", side]).map(|word| (*word).to_owned()));
+        return;
+    }
     let is_new = parts
         .first()
         .is_some_and(|first| ["a", "an", "some"].contains(first));
@@ -273,6 +282,16 @@ fn push_phrase(words: &mut Vec<String>, phrase: &str, plural: bool, rng: &mut im
         } else {
             words.push(part.into());
         }
+    }
+}
+
+/// The preposition of `the dog on the left` for `the left dog`; `None` if it begins with no side.
+fn side_after(side: &str, noun: &[&str]) -> Option<&'static str> {
+    match side {
+        "left" | "right" => Some("on"),
+        "top" if noun == ["hat"] => None, // a top hat
+        "top" | "bottom" => Some("at"),
+        _ => None,
     }
 }
 
@@ -334,6 +353,11 @@ fn nth_article(words: &[String], rng: &mut impl RngCore) -> Option<usize> {
     } else {
         Some(places[below(rng, places.len())])
     }
+}
+
+/// One of the texts; `""` if there are none.
+fn pick<'a>(rng: &mut impl RngCore, texts: &'a [String]) -> &'a str {
+    crate::random::pick(rng, texts).map_or("", String::as_str)
 }
 
 /// Puts something before and something after the sentence, each with probability .15, if it fits.

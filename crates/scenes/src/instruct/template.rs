@@ -4,8 +4,8 @@
 //! be empty), `[name]` picks one line of the list `name`. Nothing here is random except
 //! [`Template::expand`]. Start at [`Book`].
 
-use super::random::below;
 use crate::class::classes;
+use crate::random::below;
 use rand_chacha::rand_core::RngCore;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
