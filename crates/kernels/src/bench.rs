@@ -9,6 +9,7 @@ use std::time::Instant;
 use burn::Tensor;
 use burn::tensor::{Device, Int};
 
+use crate::precision::{Matmul, set_matmul};
 use crate::{attention, cross_entropy, linear, rms_norm, rope, swiglu};
 
 /// One operation at one shape.
@@ -51,7 +52,14 @@ pub fn run(repeats: usize, filter: &str) -> Vec<BenchRow> {
         rows.extend([[2000, 1000], [1000, 12_800]].map(|shape| bench.cross_entropy(shape)));
     }
     if "linear".starts_with(filter) {
-        rows.extend([[192, 512], [192, 192]].map(|shape| bench.linear([64, 64], shape)));
+        let shapes = [
+            ([64, 64], [192, 512]),
+            ([64, 64], [512, 192]),
+            ([64, 64], [192, 192]),
+            ([30, 100], [192, 12_800]),
+        ];
+        rows.extend(shapes.map(|(rows, weight)| bench.linear(rows, weight, Matmul::Full)));
+        rows.extend(shapes.map(|(rows, weight)| bench.linear(rows, weight, Matmul::Mixed)));
     }
     if "attention".starts_with(filter) {
         rows.extend([
@@ -177,7 +185,13 @@ impl Bench {
         self.train(name, [fill(shape, 0.1, &self.device)], plain, fused)
     }
 
-    fn linear(&self, [batch, seq]: [usize; 2], [inner, outer]: [usize; 2]) -> BenchRow {
+    /// GFLOP/s = 6 · rows · inner · outer / time, three products of a step.
+    fn linear(
+        &self,
+        [batch, seq]: [usize; 2],
+        [inner, outer]: [usize; 2],
+        precision: Matmul,
+    ) -> BenchRow {
         let weight: Tensor<2> = fill([inner, outer], 0.3, &self.device).require_grad();
         let name = format!(
             "linear {} × [{inner}, {outer}] forward + backward",
@@ -185,12 +199,16 @@ impl Bench {
         );
         let plain = |[x]: [Tensor<3>; 1]| crate::linear::plain(x, weight.clone());
         let fused = |[x]: [Tensor<3>; 1]| linear(x, weight.clone());
-        self.train(
+        let before = crate::precision::matmul();
+        set_matmul(precision);
+        let row = self.train(
             name,
             [fill([batch, seq, inner], 0.1, &self.device)],
             plain,
             fused,
-        )
+        );
+        set_matmul(before);
+        row
     }
 
     fn attention(

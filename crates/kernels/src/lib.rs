@@ -21,6 +21,7 @@ mod cross_entropy;
 mod fused;
 mod linear;
 pub mod memory;
+pub mod precision;
 mod rms_norm;
 mod rope;
 mod swiglu;

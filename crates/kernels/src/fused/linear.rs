@@ -4,10 +4,17 @@
 use burn::Tensor;
 use burn_flex::FlexTensor;
 
+#[cfg(target_arch = "x86_64")]
+use crate::precision::{self, Matmul};
+
 use super::{Operation, contiguous, floats, room, run, tensor};
 
 /// Multiplications below which one core is faster than many; flex's own threshold.
 const PARALLEL: usize = 192 * 192 * 192;
+
+/// Multiplications from which packing to bfloat16 pays.
+#[cfg(target_arch = "x86_64")]
+const MIXED: usize = 64 * 64 * 64;
 
 /// See [`crate::linear`].
 pub(crate) fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
@@ -93,16 +100,16 @@ impl Operation<2> for Linear {
 
 /// A view of `height × width` floats; rows and columns lie `row` and `column` floats apart.
 #[derive(Clone, Copy)]
-struct Matrix<'a> {
-    values: &'a [f32],
-    height: usize,
-    width: usize,
-    row: usize,
-    column: usize,
+pub(super) struct Matrix<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) row: usize,
+    pub(super) column: usize,
 }
 
 impl<'a> Matrix<'a> {
-    fn rows(values: &'a [f32], height: usize, width: usize) -> Self {
+    pub(super) fn rows(values: &'a [f32], height: usize, width: usize) -> Self {
         assert_eq!(
             values.len(),
             height * width,
@@ -117,7 +124,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    fn transposed(self) -> Self {
+    pub(super) fn transposed(self) -> Self {
         Self {
             height: self.width,
             width: self.height,
@@ -137,6 +144,14 @@ fn product(a: Matrix, b: Matrix) -> Vec<f32> {
     let (height, width, depth) = (a.height, b.width, a.width);
     if depth == 0 {
         return vec![0.0; height * width];
+    }
+    #[cfg(target_arch = "x86_64")]
+    if height * width * depth >= MIXED
+        && precision::matmul() == Matmul::Mixed
+        && precision::is_supported()
+    {
+        // SAFETY: the instructions were just found.
+        return unsafe { super::mixed::product(a, b) };
     }
     let mut output = room(height * width);
     let parallelism = if cfg!(feature = "flex") && height * width * depth >= PARALLEL {

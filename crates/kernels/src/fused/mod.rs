@@ -12,6 +12,8 @@ mod attention_backward;
 pub(crate) mod cross_entropy;
 mod gemm;
 pub(crate) mod linear;
+#[cfg(target_arch = "x86_64")]
+mod mixed;
 mod parallel;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
