@@ -264,7 +264,11 @@ fn push_phrase(words: &mut Vec<String>, phrase: &str, plural: bool, rng: &mut im
         && chance(rng, rate::SIDE_AFTER)
         && let Some(after) = side_after(side, noun)
     {
-        words.extend(noun.iter().chain(&[after, "the", side]).map(|word| (*word).to_owned()));
+        words.extend(
+            noun.iter()
+                .chain(&[after, "the", side])
+                .map(|word| (*word).to_owned()),
+        );
         return;
     }
     let is_new = parts

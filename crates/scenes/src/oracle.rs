@@ -118,7 +118,11 @@ impl Score {
 
 fn instruction(clauses: &Clauses) -> f32 {
     let share = 10.0 * clauses.satisfied as f32 / clauses.count as f32;
-    if clauses.all_satisfied() { share } else { share.min(UNFINISHED) }
+    if clauses.all_satisfied() {
+        share
+    } else {
+        share.min(UNFINISHED)
+    }
 }
 
 /// Cells the edit may touch: boxes of objects not kept and of new ones; all with a new background.
@@ -129,8 +133,15 @@ fn edit_area(
     clauses: &Clauses,
 ) -> [bool; CELLS * CELLS] {
     let mut area = [check.background != scene.background; CELLS * CELLS];
-    let gone = scene.objects.iter().enumerate().filter(|(at, _)| !check.kept.contains(at));
-    let new = clauses.new_found.iter().map(|&at| &detection.objects[at].object);
+    let gone = scene
+        .objects
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !check.kept.contains(at));
+    let new = clauses
+        .new_found
+        .iter()
+        .map(|&at| &detection.objects[at].object);
     for object in gone.map(|(_, object)| object).chain(new) {
         cells_of(object.row, object.col, object.cells).for_each(|cell| area[cell] = true);
     }
@@ -151,7 +162,8 @@ fn faulty_cells(detection: &detect::Detection, clauses: &mut Clauses) -> usize {
     for cell in (0..CELLS * CELLS).filter(|&cell| !owned[cell] && !detection.empty[cell]) {
         faulty += 1;
         let (row, column) = (cell / CELLS, cell % CELLS);
-        let fault = format!("row {row}, column {column} is neither background nor part of an object");
+        let fault =
+            format!("row {row}, column {column} is neither background nor part of an object");
         clauses.faults.push(fault);
     }
     faulty
@@ -167,12 +179,19 @@ fn preservation(reference: &RgbImage, edited: &RgbImage, area: &[bool; CELLS * C
     for (x, y, pixel) in edited.enumerate_pixels() {
         let cell = (y / CELL_PX) as usize * CELLS + (x / CELL_PX) as usize;
         let before = reference.get_pixel(x, y);
-        differences[cell] +=
-            pixel.0.iter().zip(&before.0).map(|(a, b)| u32::from(a.abs_diff(*b))).sum::<u32>();
+        differences[cell] += pixel
+            .0
+            .iter()
+            .zip(&before.0)
+            .map(|(a, b)| u32::from(a.abs_diff(*b)))
+            .sum::<u32>();
     }
     let values_of_a_cell = (CELL_PX * CELL_PX * 3) as f32;
     let same = |cell: &usize| differences[*cell] as f32 / values_of_a_cell <= SAME_CELL_DIFFERENCE;
-    let same = (0..CELLS * CELLS).filter(|&cell| !area[cell]).filter(same).count();
+    let same = (0..CELLS * CELLS)
+        .filter(|&cell| !area[cell])
+        .filter(same)
+        .count();
     let share = same as f32 / outside as f32;
     10.0 * ((share - LOWEST_SHARE) / (1.0 - LOWEST_SHARE)).clamp(0.0, 1.0)
 }

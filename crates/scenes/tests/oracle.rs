@@ -6,7 +6,13 @@ use earl_scenes::{
 };
 use image::{Rgb, RgbImage};
 
-const SPLITS: [Split; 5] = [Split::Train, Split::Seen, Split::Classes, Split::Phrases, Split::Style];
+const SPLITS: [Split; 5] = [
+    Split::Train,
+    Split::Seen,
+    Split::Classes,
+    Split::Phrases,
+    Split::Style,
+];
 const OPS: [Op; 11] = [
     Op::Add,
     Op::Remove,
@@ -23,16 +29,29 @@ const OPS: [Op; 11] = [
 
 /// `each` examples of every operation and split.
 fn examples(each: u64) -> impl Iterator<Item = Example> {
-    let kinds = SPLITS.into_iter().flat_map(|split| OPS.map(|op| (split, op)));
+    let kinds = SPLITS
+        .into_iter()
+        .flat_map(|split| OPS.map(|op| (split, op)));
     kinds.flat_map(move |(split, op)| {
-        let seed = if split == Split::Train { 5 } else { EVAL_SEED + 5 };
+        let seed = if split == Split::Train {
+            5
+        } else {
+            EVAL_SEED + 5
+        };
         (0..each).map(move |index| example(seed, index, split, Some(op)))
     })
 }
 
 fn score(example: &Example, edited: &RgbImage) -> Score {
     let source = render(&example.scene, example.style);
-    judge(&source, edited, None, &example.scene, &example.check, example.style)
+    judge(
+        &source,
+        edited,
+        None,
+        &example.scene,
+        &example.check,
+        example.style,
+    )
 }
 
 fn score_of(example: &Example, answer: &Scene) -> Score {
@@ -62,7 +81,11 @@ fn drawn(example: &Example, at: usize) -> Option<usize> {
     let here: Vec<usize> = (0..example.target.objects.len())
         .filter(|&o| stands(&example.target.objects[o]))
         .collect();
-    if let [one] = here[..] { Some(one) } else { None }
+    if let [one] = here[..] {
+        Some(one)
+    } else {
+        None
+    }
 }
 
 #[test]
@@ -73,15 +96,26 @@ fn sources_fail_and_targets_pass_for_every_operation_and_split() {
         count += 1;
         let context = || format!("{:?} {} `{}`", example.op, example.id, example.instruction);
         let right = score_of(&example, &example.target);
-        assert!(right.success && right.overall >= 9.9, "{}: {right:?}", context());
+        assert!(
+            right.success && right.overall >= 9.9,
+            "{}: {right:?}",
+            context()
+        );
         assert_eq!(right.outside_changed, 0, "{}", context());
         assert!(right.faults.is_empty(), "{}: {:?}", context(), right.faults);
         let copied = score_of(&example, &example.scene);
-        assert!(!copied.success && copied.instruction <= 5.0, "{}: {copied:?}", context());
+        assert!(
+            !copied.success && copied.instruction <= 5.0,
+            "{}: {copied:?}",
+            context()
+        );
         assert!(!copied.faults.is_empty(), "{}", context());
     }
     let judgements = f64::from(2 * count);
-    println!("{count} examples, {:.2} ms a judgement", begin.elapsed().as_secs_f64() * 1e3 / judgements);
+    println!(
+        "{count} examples, {:.2} ms a judgement",
+        begin.elapsed().as_secs_f64() * 1e3 / judgements
+    );
     assert!(count >= 1_000);
 }
 
@@ -89,19 +123,42 @@ fn sources_fail_and_targets_pass_for_every_operation_and_split() {
 fn a_missing_or_wrongly_tinted_new_object_fails_the_instruction() {
     let (mut missing, mut tinted) = (0, 0);
     for example in examples(6).filter(|example| !example.check.new.is_empty()) {
-        let Some(at) = drawn(&example, 0) else { continue };
+        let Some(at) = drawn(&example, 0) else {
+            continue;
+        };
         let mut answer = example.target.clone();
         let object = answer.objects.remove(at);
         let verdict = score_of(&example, &answer);
-        assert!(!verdict.success && verdict.instruction <= 5.0, "{}: {verdict:?}", example.id);
+        assert!(
+            !verdict.success && verdict.instruction <= 5.0,
+            "{}: {verdict:?}",
+            example.id
+        );
         let name = &object.class.class().name;
-        assert!(verdict.faults.iter().any(|f| f.contains(&format!("{name} at any"))), "{verdict:?}");
+        assert!(
+            verdict
+                .faults
+                .iter()
+                .any(|f| f.contains(&format!("{name} at any"))),
+            "{verdict:?}"
+        );
         missing += 1;
         if object.class.class().tintable {
-            let other = if object.tint == Some(Tint::Green) { Tint::Purple } else { Tint::Green };
-            answer.objects.push(Object { tint: Some(other), ..object });
+            let other = if object.tint == Some(Tint::Green) {
+                Tint::Purple
+            } else {
+                Tint::Green
+            };
+            answer.objects.push(Object {
+                tint: Some(other),
+                ..object
+            });
             let verdict = score_of(&example, &answer);
-            assert!(!verdict.success && verdict.instruction <= 5.0, "{}: {verdict:?}", example.id);
+            assert!(
+                !verdict.success && verdict.instruction <= 5.0,
+                "{}: {verdict:?}",
+                example.id
+            );
             tinted += 1;
         }
     }
@@ -123,14 +180,27 @@ fn a_moved_object_fails_preservation_and_an_extra_one_cleanness() {
             if let Some(place) = place.clone().find(|o| *o != object && is_free(o, &answer)) {
                 answer.objects.push(place);
                 let verdict = score_of(&example, &answer);
-                assert!(!verdict.success && verdict.preservation < 9.0, "{}: {verdict:?}", context());
-                assert!(verdict.faults.iter().any(|f| f.starts_with("no longer")), "{verdict:?}");
+                assert!(
+                    !verdict.success && verdict.preservation < 9.0,
+                    "{}: {verdict:?}",
+                    context()
+                );
+                assert!(
+                    verdict.faults.iter().any(|f| f.starts_with("no longer")),
+                    "{verdict:?}"
+                );
                 moved += 1;
             }
         }
         let named = |object: &Object| object.class == ClassId(18);
         let new = example.check.new.iter().any(|new| new.class == ClassId(18));
-        let dog = places().map(|(row, col)| Object { class: ClassId(18), tint: None, row, col, cells: 2 });
+        let dog = places().map(|(row, col)| Object {
+            class: ClassId(18),
+            tint: None,
+            row,
+            col,
+            cells: 2,
+        });
         if let Some(dog) = dog.clone().find(|dog| is_free(dog, &example.target))
             && !new
             && !example.scene.objects.iter().any(named)
@@ -138,8 +208,18 @@ fn a_moved_object_fails_preservation_and_an_extra_one_cleanness() {
             let mut answer = example.target.clone();
             answer.objects.push(dog);
             let verdict = score_of(&example, &answer);
-            assert!(!verdict.success && verdict.clean <= 5.0, "{}: {verdict:?}", context());
-            assert!(verdict.faults.iter().any(|f| f.starts_with("unexpected small dog")), "{verdict:?}");
+            assert!(
+                !verdict.success && verdict.clean <= 5.0,
+                "{}: {verdict:?}",
+                context()
+            );
+            assert!(
+                verdict
+                    .faults
+                    .iter()
+                    .any(|f| f.starts_with("unexpected small dog")),
+                "{verdict:?}"
+            );
             extra += 1;
         }
     }
@@ -152,10 +232,18 @@ fn a_smudge_outside_is_seen_and_counted_and_noise_is_worth_nothing() {
     let mut smudged = 0;
     for example in examples(3) {
         let mut picture = render(&example.target, example.style);
-        let spot = (0..8).flat_map(|row| (0..8).map(move |col| (row, col))).find(|&(row, col)| {
-            let cell = Object { class: ClassId(0), tint: None, row, col, cells: 1 };
-            is_free(&cell, &example.target) && is_free(&cell, &example.scene)
-        });
+        let spot = (0..8)
+            .flat_map(|row| (0..8).map(move |col| (row, col)))
+            .find(|&(row, col)| {
+                let cell = Object {
+                    class: ClassId(0),
+                    tint: None,
+                    row,
+                    col,
+                    cells: 1,
+                };
+                is_free(&cell, &example.target) && is_free(&cell, &example.scene)
+            });
         if let Some((row, col)) = spot {
             let (left, top) = (u32::from(col) * 8 + 2, u32::from(row) * 8 + 2);
             for at in 0..16 {
@@ -163,10 +251,22 @@ fn a_smudge_outside_is_seen_and_counted_and_noise_is_worth_nothing() {
             }
             let verdict = score(&example, &picture);
             let recoloured = example.check.background != example.scene.background;
-            assert!(!verdict.success && verdict.clean < 9.0, "{}: {verdict:?}", example.id);
+            assert!(
+                !verdict.success && verdict.clean < 9.0,
+                "{}: {verdict:?}",
+                example.id
+            );
             let changed = if recoloured { 0 } else { 16 };
-            assert_eq!(verdict.outside_changed, changed, "{}: {verdict:?}", example.id);
-            assert!(recoloured || verdict.preservation < 10.0, "{}: {verdict:?}", example.id);
+            assert_eq!(
+                verdict.outside_changed, changed,
+                "{}: {verdict:?}",
+                example.id
+            );
+            assert!(
+                recoloured || verdict.preservation < 10.0,
+                "{}: {verdict:?}",
+                example.id
+            );
             smudged += 1;
         }
         let mut state = 12_345_u32;
@@ -177,7 +277,11 @@ fn a_smudge_outside_is_seen_and_counted_and_noise_is_worth_nothing() {
             }))
         });
         let verdict = score(&example, &noise);
-        assert!(!verdict.success && verdict.overall <= 1.0, "{}: {verdict:?}", example.id);
+        assert!(
+            !verdict.success && verdict.overall <= 1.0,
+            "{}: {verdict:?}",
+            example.id
+        );
     }
     assert!(smudged >= 120, "{smudged}");
 }
@@ -186,21 +290,34 @@ fn a_smudge_outside_is_seen_and_counted_and_noise_is_worth_nothing() {
 fn another_right_place_is_as_good_as_the_drawn_one() {
     let mut accepted = 0;
     for example in examples(8).filter(|example| !example.check.new.is_empty()) {
-        let Some(at) = drawn(&example, 0) else { continue };
+        let Some(at) = drawn(&example, 0) else {
+            continue;
+        };
         let mut rest = example.target.clone();
         let object = rest.objects.remove(at);
-        let place = |&[row, col, cells]: &[u8; 3]| Object { row, col, cells, ..object };
+        let place = |&[row, col, cells]: &[u8; 3]| Object {
+            row,
+            col,
+            cells,
+            ..object
+        };
         let places: Vec<Object> = example.check.new[0].places.iter().map(place).collect();
         // With other new objects about, a place may depend on theirs; look at single ones only.
         if example.check.new.len() > 1 || places.len() < 2 {
             continue;
         }
-        let others = places.iter().filter(|place| **place != object && is_free(place, &rest));
+        let others = places
+            .iter()
+            .filter(|place| **place != object && is_free(place, &rest));
         if let Some(other) = others.last() {
             let mut answer = rest.clone();
             answer.objects.push(*other);
             let verdict = score_of(&example, &answer);
-            assert!(verdict.success && verdict.overall >= 9.9, "{}: {verdict:?}", example.id);
+            assert!(
+                verdict.success && verdict.overall >= 9.9,
+                "{}: {verdict:?}",
+                example.id
+            );
             accepted += 1;
         }
     }
@@ -211,14 +328,34 @@ fn another_right_place_is_as_good_as_the_drawn_one() {
 /// Three apples of which exactly one may stay, any of them; the cat stays.
 #[test]
 fn groups_count_how_many_stay() {
-    let thing = |class: u8, row, col| Object { class: ClassId(class), tint: None, row, col, cells: 2 };
+    let thing = |class: u8, row, col| Object {
+        class: ClassId(class),
+        tint: None,
+        row,
+        col,
+        cells: 2,
+    };
     let apples = [thing(0, 0, 0), thing(0, 0, 3), thing(0, 3, 0)];
     let objects = vec![apples[0], apples[1], apples[2], thing(17, 5, 5)];
-    let scene = Scene { background: Background::Blue, objects };
-    let some = vec![SomeOf { of: vec![0, 1, 2], n: 1 }];
-    let check = Check { background: Background::Blue, kept: vec![3], new: vec![], some };
+    let scene = Scene {
+        background: Background::Blue,
+        objects,
+    };
+    let some = vec![SomeOf {
+        of: vec![0, 1, 2],
+        n: 1,
+    }];
+    let check = Check {
+        background: Background::Blue,
+        kept: vec![3],
+        new: vec![],
+        some,
+    };
     let verdict = |objects: Vec<Object>| {
-        let answer = Scene { background: Background::Blue, objects };
+        let answer = Scene {
+            background: Background::Blue,
+            objects,
+        };
         let (source, edited) = (render(&scene, Style::Noto), render(&answer, Style::Noto));
         judge(&source, &edited, None, &scene, &check, Style::Noto)
     };
@@ -229,24 +366,67 @@ fn groups_count_how_many_stay() {
     for apples in [vec![], apples[..2].to_vec(), apples.to_vec()] {
         let stayed = apples.len();
         let verdict = verdict(apples.into_iter().chain([cat]).collect());
-        assert!(!verdict.success && (verdict.instruction - 5.0).abs() < 1e-6, "{verdict:?}");
-        assert_eq!(verdict.faults, [format!("{stayed} of the apples stayed, not 1")]);
+        assert!(
+            !verdict.success && (verdict.instruction - 5.0).abs() < 1e-6,
+            "{verdict:?}"
+        );
+        assert_eq!(
+            verdict.faults,
+            [format!("{stayed} of the apples stayed, not 1")]
+        );
     }
-    let moved = verdict(vec![Object { row: 6, col: 0, ..apples[0] }, cat]);
-    assert!(!moved.success && moved.faults.iter().any(|f| f.starts_with("unexpected small apple")));
+    let moved = verdict(vec![
+        Object {
+            row: 6,
+            col: 0,
+            ..apples[0]
+        },
+        cat,
+    ]);
+    assert!(
+        !moved.success
+            && moved
+                .faults
+                .iter()
+                .any(|f| f.starts_with("unexpected small apple"))
+    );
 }
 
 /// Two new cats that may stand at the same two places: each needs its own.
 #[test]
 fn new_objects_share_no_drawing() {
-    let cat = |col| Object { class: ClassId(17), tint: None, row: 0, col, cells: 2 };
-    let scene = Scene { background: Background::Pink, objects: vec![] };
-    let new = |places: &[[u8; 3]]| NewObject { class: ClassId(17), tint: None, places: places.to_vec() };
+    let cat = |col| Object {
+        class: ClassId(17),
+        tint: None,
+        row: 0,
+        col,
+        cells: 2,
+    };
+    let scene = Scene {
+        background: Background::Pink,
+        objects: vec![],
+    };
+    let new = |places: &[[u8; 3]]| NewObject {
+        class: ClassId(17),
+        tint: None,
+        places: places.to_vec(),
+    };
     let new = vec![new(&[[0, 0, 2], [0, 4, 2]]), new(&[[0, 0, 2]])];
-    let check = Check { background: Background::Pink, kept: vec![], new, some: vec![] };
+    let check = Check {
+        background: Background::Pink,
+        kept: vec![],
+        new,
+        some: vec![],
+    };
     let verdict = |objects: Vec<Object>| {
-        let answer = Scene { background: Background::Pink, objects };
-        let (source, edited) = (render(&scene, Style::Fluent3d), render(&answer, Style::Fluent3d));
+        let answer = Scene {
+            background: Background::Pink,
+            objects,
+        };
+        let (source, edited) = (
+            render(&scene, Style::Fluent3d),
+            render(&answer, Style::Fluent3d),
+        );
         judge(&source, &edited, None, &scene, &check, Style::Fluent3d)
     };
     assert!(verdict(vec![cat(0), cat(4)]).success); // the first must give way to the second
@@ -260,7 +440,13 @@ fn new_objects_share_no_drawing() {
 fn corrupted(example: &Example, kind: usize) -> Option<RgbImage> {
     let (mut answer, style) = (example.target.clone(), example.style);
     let mut free = (0..64_u8)
-        .map(|at| Object { class: ClassId(at + 10), tint: None, row: at / 8, col: at % 8, cells: 2 })
+        .map(|at| Object {
+            class: ClassId(at + 10),
+            tint: None,
+            row: at / 8,
+            col: at % 8,
+            cells: 2,
+        })
         .filter(|object| is_free(object, &example.target));
     match kind {
         0 => {}
@@ -281,8 +467,15 @@ fn corrupted(example: &Example, kind: usize) -> Option<RgbImage> {
         }
         6 => answer.background = Background::Brown,
         7 => {
-            let object = answer.objects.first_mut().filter(|object| object.class.class().tintable)?;
-            object.tint = if object.tint == Some(Tint::Blue) { None } else { Some(Tint::Blue) };
+            let object = answer
+                .objects
+                .first_mut()
+                .filter(|object| object.class.class().tintable)?;
+            object.tint = if object.tint == Some(Tint::Blue) {
+                None
+            } else {
+                Some(Tint::Blue)
+            };
         }
         8 => {
             let mut picture = render(&answer, style);
@@ -295,7 +488,10 @@ fn corrupted(example: &Example, kind: usize) -> Option<RgbImage> {
             return Some(RgbImage::from_fn(64, 64, |x, y| {
                 let near = [(x, y), ((x + 1).min(63), y), (x, (y + 1).min(63)), (x, y)];
                 let mean = |c: usize| {
-                    near.iter().map(|&(x, y)| u16::from(sharp.get_pixel(x, y).0[c])).sum::<u16>() / 4
+                    near.iter()
+                        .map(|&(x, y)| u16::from(sharp.get_pixel(x, y).0[c]))
+                        .sum::<u16>()
+                        / 4
                 };
                 Rgb([0, 1, 2].map(|c| (mean(c) as u8) & 0xfc))
             }));
@@ -313,14 +509,19 @@ fn corrupted(example: &Example, kind: usize) -> Option<RgbImage> {
 #[test]
 #[ignore = "needs a Python with numpy and pillow, named by EARL_PYTHON"]
 fn the_second_judge_agrees() {
-    let python = std::env::var("EARL_PYTHON").expect("EARL_PYTHON names a Python with numpy and pillow");
+    let python =
+        std::env::var("EARL_PYTHON").expect("EARL_PYTHON names a Python with numpy and pillow");
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("second-judge");
     std::fs::create_dir_all(&folder).unwrap();
     let (mut bench, mut ours) = (String::new(), Vec::new());
     for (at, mut example) in examples(10).enumerate() {
-        let Some(picture) = corrupted(&example, at % 10) else { continue };
+        let Some(picture) = corrupted(&example, at % 10) else {
+            continue;
+        };
         example.id = format!("{}-{at}-kind{}", example.id, at % 10);
-        picture.save(folder.join(format!("{}.png", example.id))).unwrap();
+        picture
+            .save(folder.join(format!("{}.png", example.id)))
+            .unwrap();
         ours.push(score(&example, &picture));
         bench += &(serde_json::to_string(&example).unwrap() + "\n");
     }
@@ -328,9 +529,17 @@ fn the_second_judge_agrees() {
     for order in ["explained", "psnr"] {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/oracle/judge.py");
         let mut command = std::process::Command::new(&python);
-        command.arg(script).arg(folder.join("bench.jsonl")).arg(&folder).args(["--order", order]);
+        command
+            .arg(script)
+            .arg(folder.join("bench.jsonl"))
+            .arg(&folder)
+            .args(["--order", order]);
         let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let theirs: Vec<serde_json::Value> = String::from_utf8(output.stdout)
             .unwrap()
             .lines()
@@ -340,8 +549,16 @@ fn the_second_judge_agrees() {
         let (mut verdicts, mut parts) = (0, 0);
         for (ours, theirs) in ours.iter().zip(&theirs) {
             let mine = serde_json::to_value(ours).unwrap();
-            let keys = ["instruction", "preservation", "recognisable", "clean", "overall"];
-            let near = |key: &&str| (mine[key].as_f64().unwrap() - theirs[key].as_f64().unwrap()).abs() < 0.05;
+            let keys = [
+                "instruction",
+                "preservation",
+                "recognisable",
+                "clean",
+                "overall",
+            ];
+            let near = |key: &&str| {
+                (mine[key].as_f64().unwrap() - theirs[key].as_f64().unwrap()).abs() < 0.05
+            };
             let same_parts = keys.iter().all(|key| near(&key));
             let same_verdict = ours.success == theirs["success"].as_bool().unwrap();
             verdicts += usize::from(same_verdict);
@@ -350,8 +567,13 @@ fn the_second_judge_agrees() {
                 println!("{order}: {theirs}\n  ours {mine}");
             }
         }
-        let (count, right) = (ours.len(), ours.iter().filter(|score| score.success).count());
-        println!("{order}: {count} edits ({right} right): {verdicts} same verdicts, {parts} same parts");
+        let (count, right) = (
+            ours.len(),
+            ours.iter().filter(|score| score.success).count(),
+        );
+        println!(
+            "{order}: {count} edits ({right} right): {verdicts} same verdicts, {parts} same parts"
+        );
         assert!(order != "explained" || (verdicts == count && parts == count));
     }
 }

@@ -92,7 +92,7 @@ fn every_sentence_is_short_and_of_known_words_and_every_word_is_trained() {
         words.len(),
         unsaid.len()
     );
-    assert!((700..=1_100).contains(&words.len()), "{}", words.len());
+    assert!((900..=1_400).contains(&words.len()), "{}", words.len());
     assert!(unsaid.len() < 80, "{unsaid:?}");
 }
 
@@ -135,9 +135,10 @@ fn the_same_stream_gives_the_same_sentence_and_slots_stay() {
     for seed in 0..500 {
         let text = say(seed);
         assert_eq!(text, say(seed));
-        let at = |word| text.split(' ').position(|part| part == word);
+        let says = |words: &[&str]| text.split(' ').any(|part| words.contains(&part));
+        let left = ["left", "leftward", "leftwards", "west"];
         assert!(
-            at("apple").is_some() && at("unicorn").is_some() && at("left").is_some(),
+            says(&["apple"]) && says(&["unicorn"]) && says(&left),
             "{text}"
         );
     }
