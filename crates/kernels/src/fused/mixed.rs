@@ -24,7 +24,7 @@ const VECTORS: usize = 2;
 /// Pairs along the depth between two visits of an output tile: a right panel of 16 KiB stays in
 /// the first-level cache.
 const DEPTH: usize = 128;
-/// Pairs, or rows, packed as one piece of work.
+/// Rows packed as one piece of work.
 const PACK: usize = 64;
 
 /// `a · b` in row order, inputs rounded to bfloat16.
@@ -32,29 +32,32 @@ const PACK: usize = 64;
 /// # Safety
 /// The machine has AVX-512 F and AVX-512 BF16.
 pub(super) unsafe fn product(a: Matrix, b: Matrix) -> Vec<f32> {
-    let (height, width, pairs) = (a.height, b.width, a.width.div_ceil(2));
-    let left = pack_left(a);
-    let right = pack_right(b);
+    let (height, width) = (a.height, b.width);
+    // SAFETY: the caller promises the instructions.
+    let (left, right) = unsafe { (pack_left(a), pack_right(b)) };
     let mut output = room(height * width);
     // Few rows: cut finer, so that every core gets some.
     let block = if height > 768 { 16 * ROWS } else { 4 * ROWS };
-    let pieces = output
-        .chunks_mut(block * width)
-        .zip(left.values.chunks(block * pairs))
-        .collect();
-    for_each(pieces, |(output, values)| {
-        let left = Left {
-            values,
-            row: left.row,
-            column: left.column,
-        };
+    let pieces = output.chunks_mut(block * width).enumerate().collect();
+    for_each(pieces, |(piece, output)| {
         // SAFETY: the caller promises the instructions.
-        unsafe { rows(&left, &right, pairs, width, output) };
+        unsafe { rows(&left, &right, piece * block, width, output) };
     });
     output
 }
 
-/// The left side in panels of [`ROWS`] rows: pair `p` of row `i` of a panel is at `i · row + p · column`.
+/// A packed side: slabs of [`DEPTH`] pairs (the last one shorter), each in panels.
+struct Packed {
+    values: Vec<u32>,
+    /// Pairs along the depth.
+    pairs: usize,
+    /// Rows of the left or columns of the right side, padded to whole panels.
+    breadth: usize,
+    /// The left side in its own rows, `[breadth, pairs]`, instead of slabs.
+    in_rows: bool,
+}
+
+/// [`ROWS`] rows of the left side: pair `p` of row `i` is at `i · row + p · column`.
 #[derive(Clone, Copy)]
 struct Left<'a> {
     values: &'a [u32],
@@ -62,11 +65,46 @@ struct Left<'a> {
     column: usize,
 }
 
-/// A packed left side that owns its values.
-struct PackedLeft {
-    values: Vec<u32>,
-    row: usize,
-    column: usize,
+impl Packed {
+    fn zeros(pairs: usize, breadth: usize, in_rows: bool) -> Self {
+        Self {
+            values: vec![0; pairs * breadth],
+            pairs,
+            breadth,
+            in_rows,
+        }
+    }
+
+    /// The slabs for writing, with the number of their first pair.
+    fn slabs(&mut self) -> Vec<(usize, &mut [u32])> {
+        self.values
+            .chunks_mut(DEPTH * self.breadth)
+            .enumerate()
+            .map(|(i, slab)| (i * DEPTH, slab))
+            .collect()
+    }
+
+    /// Panel of `size` rows or columns from `first` on, in the slab from pair `deep` on.
+    fn panel(&self, deep: usize, depth: usize, first: usize, size: usize) -> &[u32] {
+        &self.values[deep * self.breadth + first * depth..][..size * depth]
+    }
+
+    /// As [`panel`](Self::panel), of a left side.
+    fn left(&self, deep: usize, depth: usize, first: usize) -> Left<'_> {
+        if self.in_rows {
+            Left {
+                values: &self.values[first * self.pairs + deep..],
+                row: self.pairs,
+                column: 1,
+            }
+        } else {
+            Left {
+                values: self.panel(deep, depth, first, ROWS),
+                row: 1,
+                column: ROWS,
+            }
+        }
+    }
 }
 
 /// Two floats, rounded to the nearest bfloat16 (ties to even); the first in the low bits.
@@ -79,85 +117,89 @@ fn pair(first: f32, second: f32) -> u32 {
     (round(first) >> 16) | (round(second) & 0xFFFF_0000)
 }
 
-/// Packs `a` with as few strided accesses as its layout allows.
-fn pack_left(a: Matrix) -> PackedLeft {
-    let pairs = a.width.div_ceil(2);
-    let panel = ROWS * pairs;
-    let mut values = vec![0; a.height.div_ceil(ROWS) * panel];
-    if a.column == 1 {
-        // Pairs lie side by side in each row: rows stay rows.
-        let panels = values.chunks_mut(PACK * pairs).enumerate().collect();
-        for_each(panels, |(block, values)| {
+/// Packs `a`, reading it in the order of its memory.
+#[target_feature(enable = "avx512f,avx2")]
+fn pack_left(a: Matrix) -> Packed {
+    let (pairs, breadth) = (a.width.div_ceil(2), a.height.next_multiple_of(ROWS));
+    let mut packed = Packed::zeros(pairs, breadth, a.column == 1);
+    if packed.in_rows {
+        let blocks = packed.values.chunks_mut(PACK * pairs).enumerate().collect();
+        for_each(blocks, |(block, values)| {
             let top = block * PACK;
-            for (i, packed) in values
+            let rows = values
                 .chunks_exact_mut(pairs)
-                .take(a.height - top)
-                .enumerate()
-            {
+                .take(a.height.saturating_sub(top));
+            for (i, packed) in rows.enumerate() {
                 pair_up(&a.values[(top + i) * a.row..][..a.width], packed);
             }
         });
-        return PackedLeft {
-            values,
-            row: pairs,
-            column: 1,
+    } else {
+        for_each(packed.slabs(), |(deep, slab)| {
+            fill_slab::<ROWS>(a.transposed(), deep, slab, breadth)
+        });
+    }
+    packed
+}
+
+/// Packs `b`, reading it in the order of its memory.
+#[target_feature(enable = "avx512f,avx2")]
+fn pack_right(b: Matrix) -> Packed {
+    let (pairs, breadth) = (b.height.div_ceil(2), b.width.next_multiple_of(COLUMNS));
+    let mut packed = Packed::zeros(pairs, breadth, false);
+    if b.column == 1 {
+        for_each(packed.slabs(), |(deep, slab)| {
+            fill_slab::<COLUMNS>(b, deep, slab, breadth)
+        });
+        return packed;
+    }
+    // A transposed right side: pairs lie side by side in its columns.
+    let slabs = packed.slabs().into_iter();
+    let panels = slabs.flat_map(|(deep, slab)| {
+        let depth = slab.len() / breadth;
+        slab.chunks_mut(depth * COLUMNS)
+            .enumerate()
+            .map(move |(panel, values)| (deep, panel, values))
+    });
+    for_each(panels.collect(), |(deep, panel, values)| {
+        let first = panel * COLUMNS;
+        let start = 2 * deep;
+        let end = b.height.min(start + 2 * values.len() / COLUMNS);
+        let mut column = [0; DEPTH];
+        for j in 0..COLUMNS.min(b.width - first) {
+            let from = (first + j) * b.column;
+            let depth = (end - start).div_ceil(2);
+            pair_up(&b.values[from + start..from + end], &mut column[..depth]);
+            for (packed, &pair) in values.chunks_exact_mut(COLUMNS).zip(&column) {
+                packed[j] = pair;
+            }
+        }
+    });
+    packed
+}
+
+/// Packs rows `2 · deep..` of a matrix in row order into one slab of panels `PANEL` wide.
+#[inline(always)]
+fn fill_slab<const PANEL: usize>(m: Matrix, deep: usize, slab: &mut [u32], breadth: usize) {
+    let depth = slab.len() / breadth;
+    for p in 0..depth {
+        let row = |at: usize| match at < m.height {
+            true => &m.values[at * m.row..][..m.width],
+            false => &[],
         };
-    }
-    // A transposed left side: its columns lie side by side, so panels go down the depth.
-    let panels = values.chunks_mut(panel).enumerate().collect();
-    for_each(panels, |(block, values)| {
-        let top = block * ROWS;
-        let rows = ROWS.min(a.height - top);
-        for (p, packed) in values.chunks_exact_mut(ROWS).enumerate() {
-            let [first, second] = two_columns(a, p, top, rows);
-            interleave(first, second, &mut packed[..rows]);
+        let (first, second) = (row(2 * (deep + p)), row(2 * (deep + p) + 1));
+        for (panel, first) in first.chunks(PANEL).enumerate() {
+            let second = match second {
+                [] => second,
+                _ => &second[panel * PANEL..][..first.len()],
+            };
+            let at = (panel * depth + p) * PANEL;
+            interleave(first, second, &mut slab[at..at + first.len()]);
         }
-    });
-    PackedLeft {
-        values,
-        row: 1,
-        column: ROWS,
     }
-}
-
-/// `rows` elements of columns `2p` and `2p + 1` from row `top` on; an odd last column is alone.
-fn two_columns<'a>(a: Matrix<'a>, p: usize, top: usize, rows: usize) -> [&'a [f32]; 2] {
-    let column = |at: usize| match at < a.width {
-        true => &a.values[at * a.column + top * a.row..][..rows],
-        false => &[],
-    };
-    [column(2 * p), column(2 * p + 1)]
-}
-
-/// Packs `b` as `[panels of COLUMNS][pairs][COLUMNS]`, the last panel filled up with zeros.
-fn pack_right(b: Matrix) -> Vec<u32> {
-    let pairs = b.height.div_ceil(2);
-    let mut values = vec![0; b.width.div_ceil(COLUMNS) * pairs * COLUMNS];
-    let panels = values.chunks_mut(pairs * COLUMNS).enumerate().collect();
-    for_each(panels, |(block, values)| {
-        let left = block * COLUMNS;
-        let columns = COLUMNS.min(b.width - left);
-        if b.column == 1 {
-            for (p, packed) in values.chunks_exact_mut(COLUMNS).enumerate() {
-                let [first, second] = two_columns(b.transposed(), p, left, columns);
-                interleave(first, second, &mut packed[..columns]);
-            }
-        } else {
-            // A transposed right side: pairs lie side by side in its columns.
-            let mut column = vec![0; pairs];
-            for j in 0..columns {
-                pair_up(&b.values[(left + j) * b.column..][..b.height], &mut column);
-                for (packed, &pair) in values.chunks_exact_mut(COLUMNS).zip(&column) {
-                    packed[j] = pair;
-                }
-            }
-        }
-    });
-    values
 }
 
 /// Neighbours of `from` as pairs; an odd last element is paired with 0.
-#[inline]
+#[inline(always)]
 fn pair_up(from: &[f32], to: &mut [u32]) {
     let (twos, last) = from.as_chunks::<2>();
     for (to, &[first, second]) in to.iter_mut().zip(twos) {
@@ -169,7 +211,7 @@ fn pair_up(from: &[f32], to: &mut [u32]) {
 }
 
 /// `first[i]` paired with `second[i]`, or with 0 if `second` is empty.
-#[inline]
+#[inline(always)]
 fn interleave(first: &[f32], second: &[f32], to: &mut [u32]) {
     if second.is_empty() {
         for (to, &first) in to.iter_mut().zip(first) {
@@ -181,25 +223,20 @@ fn interleave(first: &[f32], second: &[f32], to: &mut [u32]) {
     }
 }
 
-/// A block of output rows, `width` floats each.
+/// Output rows from `first` on, `width` floats each.
 #[target_feature(enable = "avx512f,avx512bf16")]
-fn rows(left: &Left, right: &[u32], pairs: usize, width: usize, output: &mut [f32]) {
+fn rows(left: &Packed, right: &Packed, first: usize, width: usize, output: &mut [f32]) {
     let height = output.len() / width;
-    for deep in (0..pairs).step_by(DEPTH) {
-        let depth = DEPTH.min(pairs - deep);
-        for (block, right) in right.chunks_exact(pairs * COLUMNS).enumerate() {
-            let columns = COLUMNS.min(width - block * COLUMNS);
-            let right = &right[deep * COLUMNS..(deep + depth) * COLUMNS];
+    for deep in (0..left.pairs).step_by(DEPTH) {
+        let depth = DEPTH.min(left.pairs - deep);
+        for column in (0..width).step_by(COLUMNS) {
+            let columns = COLUMNS.min(width - column);
+            let right = right.panel(deep, depth, column, COLUMNS);
             for top in (0..height).step_by(ROWS) {
-                let start = top * pairs + deep * left.column;
-                let end = start + (ROWS - 1) * left.row + (depth - 1) * left.column + 1;
-                let a = Left {
-                    values: &left.values[start..end],
-                    ..*left
-                };
-                let to = &mut output[top * width + block * COLUMNS..];
+                let left = left.left(deep, depth, first + top);
+                let to = &mut output[top * width + column..];
                 tile(
-                    a,
+                    left,
                     right,
                     to,
                     width,
