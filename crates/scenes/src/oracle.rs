@@ -2,7 +2,7 @@
 //!
 //! Place in the flow: scene → edit → instruction, plan, check → pixels → **oracle**. Deterministic
 //! and by rule only: no model, no sentence, no memory of the drawn answer, so that every right
-//! answer counts alike. Source: `docs/SCENES.md`, "Oracle"; the form of the score is VIEScore's
+//! answer counts alike. Source: `docs/SCENES.md`, "Oracle"; the form of the score is `VIEScore`'s
 //! (arXiv 2312.14867). Start at [`judge`].
 
 mod detect;

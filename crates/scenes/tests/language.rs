@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[test]
 fn sentences_of_every_split_are_short_and_of_known_words() {
+    const COUNT: u64 = 2_200;
     let words: BTreeSet<String> = words().into_iter().collect();
     for split in [
         Split::Train,
@@ -14,7 +15,6 @@ fn sentences_of_every_split_are_short_and_of_known_words() {
         Split::Style,
     ] {
         let (mut total, mut longest) = (0, 0);
-        const COUNT: u64 = 2_200;
         for index in 0..COUNT {
             let example = example(EVAL_SEED + 9, index, split, None);
             let parts: Vec<&str> = example.instruction.split(' ').collect();

@@ -294,25 +294,24 @@ impl Book {
         self.synonyms.values().flatten().for_each(|text| add(text));
         self.synonyms.keys().for_each(|text| add(text));
         for class in classes() {
-            [&class.name, &class.plural, &class.article]
+            for text in [&class.name, &class.plural, &class.article]
                 .into_iter()
-                .for_each(|text| add(text));
-            class.synonyms.iter().for_each(|text| add(text));
+                .chain(&class.synonyms)
+            {
+                add(text);
+            }
         }
-        crate::scene::Background::ALL
-            .iter()
-            .for_each(|colour| add(colour.name()));
-        crate::scene::Tint::ALL
-            .iter()
-            .for_each(|tint| add(tint.name()));
-        [
+        let colours = crate::scene::Background::ALL.map(crate::scene::Background::name);
+        let tints = crate::scene::Tint::ALL.map(crate::scene::Tint::name);
+        let rest = [
             "a pair of",
             "a couple of",
             "these those this that my",
             "an one",
-        ]
-        .into_iter()
-        .for_each(add);
+        ];
+        for text in colours.iter().chain(&tints).chain(&rest) {
+            add(text);
+        }
         words
     }
 }

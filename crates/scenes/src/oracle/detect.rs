@@ -59,7 +59,7 @@ pub fn detect(picture: &RgbImage, style: Style) -> Detection {
     let background = background(picture, &cells);
     let empty = cells.map(|cell| cell.is_flat() && cell.is_near(background));
     let mut candidates = candidates(picture, style, background, &empty);
-    candidates.sort_by(|a, b| b.explained.cmp(&a.explained)); // stable: larger boxes first
+    candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.explained)); // stable: larger boxes first
     let mut objects: Vec<Found> = Vec::new();
     let mut taken = [false; CELLS * CELLS];
     for Candidate { found, .. } in candidates {

@@ -62,7 +62,7 @@ impl Clauses {
             clauses.unexpected.push(at);
             clauses
                 .faults
-                .push(format!("unexpected {}", told(&found.object)));
+                .push(format!("unexpected {}", told(found.object)));
         }
         clauses
     }
@@ -109,7 +109,7 @@ impl Clauses {
                 used[found] = true;
             } else {
                 self.faults
-                    .push(format!("no longer as it was: {}", told(&scene.objects[at])));
+                    .push(format!("no longer as it was: {}", told(scene.objects[at])));
             }
         }
     }
@@ -159,9 +159,7 @@ impl Clauses {
         let grouped = |at: &usize| check.some.iter().any(|some| some.of.contains(at));
         for at in (0..scene.objects.len()).filter(|at| !check.kept.contains(at) && !grouped(at)) {
             let gone = still[at].is_none_or(|found| used[found]);
-            self.clause(gone, || {
-                format!("still there: {}", told(&scene.objects[at]))
-            });
+            self.clause(gone, || format!("still there: {}", told(scene.objects[at])));
         }
     }
 }
@@ -200,8 +198,8 @@ fn assign(
     false
 }
 
-/// An object in words: `medium red dog at row 2, column 3 (top left cell)`.
-fn told(object: &Object) -> String {
+/// An object in words: `medium red dog at row 2, column 3`.
+fn told(object: Object) -> String {
     let size = match object.cells {
         2 => "small",
         3 => "medium",
@@ -213,7 +211,7 @@ fn told(object: &Object) -> String {
     let Object { row, col, .. } = object;
     let name = &object.class.class().name;
     debug_assert!(
-        *row < GRID && *col < GRID,
+        row < GRID && col < GRID,
         "a detected object lies on the canvas"
     );
     format!("{size} {tint}{name} at row {row}, column {col}")

@@ -15,7 +15,7 @@ fn below(rng: &mut ChaCha8Rng, n: usize) -> usize {
 }
 
 /// ≥ 40 % of the opaque pixels differ from the background by > 32/255 in some channel.
-fn is_visible(object: &Object, background: Background, style: Style) -> bool {
+fn is_visible(object: Object, background: Background, style: Style) -> bool {
     let drawing = sprite(object.class, object.tint, object.cells, style);
     let (mut opaque, mut seen) = (0, 0);
     for (colour, &alpha) in drawing.rgb.chunks_exact(3).zip(&drawing.alpha) {
@@ -53,7 +53,7 @@ fn scene(rng: &mut ChaCha8Rng, style: Style) -> Scene {
         let mut taken = objects.iter().flat_map(|o| cells_of(o.row, o.col, o.cells));
         let overlaps =
             taken.any(|at| cells_of(object.row, object.col, cells).any(|cell| cell == at));
-        if !overlaps && is_visible(&object, background, style) {
+        if !overlaps && is_visible(object, background, style) {
             objects.push(object);
         }
     }
