@@ -178,7 +178,7 @@ mod tests {
         fn mask(self) -> Vec<f32> {
             let shown = |batch: usize, key: usize| match batch {
                 1 => key > self.keys / 2,
-                _ => key == 0 || (key + batch) % 3 != 0,
+                _ => key == 0 || !(key + batch).is_multiple_of(3),
             };
             let entry =
                 |batch| (0..self.keys).map(move |key| f32::from(u8::from(shown(batch, key))));

@@ -128,7 +128,7 @@ impl Bench {
         fused: impl Fn([Tensor<D>; N]) -> Tensor<E>,
     ) -> BenchRow {
         // Multiplying by one makes the leaves inner nodes, as activations are.
-        let leaves = inputs.map(|input| input.require_grad());
+        let leaves = inputs.map(Tensor::require_grad);
         let prepare = || leaves.each_ref().map(|leaf| leaf.clone().mul_scalar(1.0));
         let step = |operation: &dyn Fn([Tensor<D>; N]) -> Tensor<E>, inputs| {
             drop(operation(inputs).sum().backward());

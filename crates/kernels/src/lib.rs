@@ -12,6 +12,13 @@
     unsafe_code,
     reason = "vector instructions and disjoint writes from several threads; each block says why it is sound"
 )]
+#![cfg_attr(
+    feature = "flex-forward",
+    allow(
+        clippy::inline_always,
+        reason = "kernels are compiled once for each instruction set, which takes inlining into the caller that enables it"
+    )
+)]
 
 mod attention;
 #[cfg(feature = "flex")]
@@ -26,6 +33,7 @@ mod rms_norm;
 mod rope;
 mod swiglu;
 #[cfg(all(test, feature = "flex"))]
+#[allow(clippy::expect_used, reason = "test code: a panic is a failed test")]
 mod testing;
 
 pub use attention::attention;

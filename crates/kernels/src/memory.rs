@@ -7,6 +7,7 @@
 ///
 /// The process then holds its peak until it ends. Does nothing where the C library isn't glibc.
 /// Returns whether the allocator took the settings.
+#[allow(clippy::must_use_candidate, reason = "called for its effect")]
 pub fn keep() -> bool {
     settings()
 }

@@ -11,6 +11,7 @@ use burn::Tensor;
 use burn_flex::FlexTensor;
 
 use super::attention_backward::backward;
+use super::attention_few::{FEW, few};
 use super::gemm::{Left, Right, multiply, padded};
 use super::parallel::for_each;
 use super::simd::{Simd, exp, vector_fn};
@@ -105,7 +106,11 @@ impl Operation<3> for Attention {
                 .enumerate()
                 .collect();
             for_each(pieces, |(batch, (output, log_sums))| {
-                forward(&problem, batch, output, log_sums);
+                if sizes.rows() <= FEW {
+                    few(&problem, batch, output, log_sums);
+                } else {
+                    forward(&problem, batch, output, log_sums);
+                }
             });
         }
         let output = tensor(
@@ -190,7 +195,7 @@ impl<'a> Heads<'a> {
         }
     }
 
-    fn at(&self, batch: usize, position: usize, head: usize) -> &'a [f32] {
+    pub(super) fn at(&self, batch: usize, position: usize, head: usize) -> &'a [f32] {
         let start = batch * self.batch + position * self.position + head * self.head;
         &self.values[start..start + self.head_dim]
     }
@@ -319,7 +324,12 @@ vector_fn! {
 /// Turns a row of scores into `exp(score − peak)`; returns log-sum-exp and 1 / sum, or ∞ and 0 if
 /// every key is hidden.
 #[inline(always)]
-fn exponentials<S: Simd>(s: S, row: &mut [f32], bias: &[f32], stairs: &[f32]) -> (f32, f32) {
+pub(super) fn exponentials<S: Simd>(
+    s: S,
+    row: &mut [f32],
+    bias: &[f32],
+    stairs: &[f32],
+) -> (f32, f32) {
     let mut peaks = s.splat(f32::NEG_INFINITY);
     let hidden = bias
         .chunks_exact(S::LANES)

@@ -120,6 +120,10 @@ vector_fn! {
 }
 
 /// Rows `top..top + log_sums.len()`: their `dq` into the scratch, their share added to `dk`, `dv`.
+#[allow(
+    clippy::too_many_lines,
+    reason = "five products in the order of the formulas above"
+)]
 #[inline(always)]
 fn one_block<S: Simd>(
     s: S,

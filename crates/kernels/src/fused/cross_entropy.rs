@@ -65,7 +65,7 @@ impl Operation<1> for CrossEntropy {
             .zip(log_sums.chunks_mut(rows))
             .collect();
         for_each(pieces, |(logits, log_sums)| {
-            log_sum_exp(logits, self.vocab, log_sums)
+            log_sum_exp(logits, self.vocab, log_sums);
         });
         let rows = floats(&logits).chunks(self.vocab.max(1));
         let losses = rows.zip(&self.targets).zip(&log_sums);

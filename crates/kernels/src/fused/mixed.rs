@@ -135,7 +135,7 @@ fn pack_left(a: Matrix) -> Packed {
         });
     } else {
         for_each(packed.slabs(), |(deep, slab)| {
-            fill_slab::<ROWS>(a.transposed(), deep, slab, breadth)
+            fill_slab::<ROWS>(a.transposed(), deep, slab, breadth);
         });
     }
     packed
@@ -148,7 +148,7 @@ fn pack_right(b: Matrix) -> Packed {
     let mut packed = Packed::zeros(pairs, breadth, false);
     if b.column == 1 {
         for_each(packed.slabs(), |(deep, slab)| {
-            fill_slab::<COLUMNS>(b, deep, slab, breadth)
+            fill_slab::<COLUMNS>(b, deep, slab, breadth);
         });
         return packed;
     }
@@ -182,9 +182,13 @@ fn pack_right(b: Matrix) -> Packed {
 fn fill_slab<const PANEL: usize>(m: Matrix, deep: usize, slab: &mut [u32], breadth: usize) {
     let depth = slab.len() / breadth;
     for p in 0..depth {
-        let row = |at: usize| match at < m.height {
-            true => &m.values[at * m.row..][..m.width],
-            false => &[],
+        let row = |at: usize| {
+            let inside = at < m.height;
+            if inside {
+                &m.values[at * m.row..][..m.width]
+            } else {
+                &[]
+            }
         };
         let (first, second) = (row(2 * (deep + p)), row(2 * (deep + p) + 1));
         for (panel, first) in first.chunks(PANEL).enumerate() {
@@ -305,6 +309,7 @@ fn tile(
 }
 
 #[cfg(all(test, feature = "flex"))]
+#[allow(clippy::float_cmp, reason = "rounding is exact")]
 mod tests {
     use super::{Matrix, pair, product};
     use crate::testing::{assert_close, noise};

@@ -7,8 +7,17 @@
 //! the same bits.
 //! Start at [`run`].
 
+#![cfg_attr(
+    not(feature = "flex"),
+    allow(
+        dead_code,
+        reason = "without feature `flex` nothing records a backward pass"
+    )
+)]
+
 pub(crate) mod attention;
 mod attention_backward;
+mod attention_few;
 pub(crate) mod cross_entropy;
 mod gemm;
 pub(crate) mod linear;
@@ -56,7 +65,7 @@ pub(crate) fn run<O: Operation<N>, const N: usize, const D: usize>(
     inputs: [DispatchTensor; N],
 ) -> Tensor<D> {
     #[cfg(feature = "flex")]
-    if inputs.iter().any(|input| autodiff::is_enabled(input)) {
+    if inputs.iter().any(autodiff::is_enabled) {
         return Tensor::from_dispatch(autodiff::run(operation, inputs));
     }
     let (output, _) = operation.forward(inputs.map(constant));
@@ -155,6 +164,10 @@ mod autodiff {
     }
 
     /// The autodiff tensor inside; a tensor without autodiff becomes an untracked leaf.
+    #[allow(
+        clippy::match_wildcard_for_single_variants,
+        reason = "more variants with a second backend compiled in"
+    )]
     fn tracked(tensor: DispatchTensor) -> FloatTensor<Autodiff<Flex>> {
         match tensor.kind {
             DispatchTensorKind::Autodiff(kind) => match *kind {
@@ -164,10 +177,17 @@ mod autodiff {
                     autodiff: DispatchAutodiffContext::Disabled,
                 })),
             },
-            _ => Autodiff::<Flex>::from_inner(constant(tensor)),
+            other => Autodiff::<Flex>::from_inner(constant(DispatchTensor {
+                kind: other,
+                autodiff: DispatchAutodiffContext::Disabled,
+            })),
         }
     }
 
+    #[allow(
+        clippy::redundant_closure_for_method_calls,
+        reason = "burn-autodiff does not export the type of its tensors"
+    )]
     pub(super) fn run<O: Operation<N>, const N: usize>(
         operation: &O,
         inputs: [DispatchTensor; N],

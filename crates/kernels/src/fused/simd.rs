@@ -193,136 +193,7 @@ impl Simd for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::Simd;
-    use core::arch::x86_64::*;
-
-    /// Implements [`Simd`] by intrinsics that share a prefix.
-    macro_rules! simd_x86 {
-        ($(#[$doc:meta])* $name:ident, $v:ty, $lanes:literal, $op:ident, {
-            load: $load:ident, store: $store:ident, splat: $splat:ident,
-            add: $add:ident, sub: $sub:ident, mul: $mul:ident, div: $div:ident,
-            max: $max:ident, min: $min:ident, fma: $fma:ident,
-            keep_from: $keep:expr, scale: $scale:expr, sum: $sum:expr, peak: $peak:expr,
-        }) => {
-            $(#[$doc])*
-            #[derive(Clone, Copy)]
-            pub(crate) struct $name(());
-
-            impl $name {
-                /// # Safety
-                /// The machine has the instructions.
-                #[inline(always)]
-                pub(super) unsafe fn new() -> Self {
-                    Self(())
-                }
-            }
-
-            impl Simd for $name {
-                type V = $v;
-                const LANES: usize = $lanes;
-
-                #[inline(always)]
-                fn splat(self, x: f32) -> $v {
-                    // SAFETY: `self` proves the instructions.
-                    unsafe { $splat(x) }
-                }
-                #[inline(always)]
-                unsafe fn load(self, p: *const f32) -> $v {
-                    // SAFETY: `self` proves the instructions, the caller the memory.
-                    unsafe { $load(p) }
-                }
-                #[inline(always)]
-                unsafe fn store(self, p: *mut f32, v: $v) {
-                    // SAFETY: `self` proves the instructions, the caller the memory.
-                    unsafe { $store(p, v) }
-                }
-                simd_x86!(@binary $v, add: $add, sub: $sub, mul: $mul, div: $div, max: $max, min: $min);
-                #[inline(always)]
-                fn fma(self, a: $v, b: $v, c: $v) -> $v {
-                    // SAFETY: `self` proves the instructions.
-                    unsafe { $fma(a, b, c) }
-                }
-                #[inline(always)]
-                fn keep_from(self, x: $v, floor: $v, value: $v) -> $v {
-                    // SAFETY: `self` proves the instructions.
-                    unsafe { $keep(x, floor, value) }
-                }
-                #[inline(always)]
-                fn scale_by_low_bits(self, value: $v, shifted: $v) -> $v {
-                    // SAFETY: `self` proves the instructions.
-                    unsafe { $scale(value, shifted) }
-                }
-                #[inline(always)]
-                fn sum(self, v: $v) -> f32 {
-                    // SAFETY: `self` proves the instructions.
-                    unsafe { $sum(v) }
-                }
-                #[inline(always)]
-                fn peak(self, v: $v) -> f32 {
-                    // SAFETY: `self` proves the instructions.
-                    unsafe { $peak(v) }
-                }
-            }
-        };
-        (@binary $v:ty, $($name:ident: $op:ident),*) => {
-            $(
-                #[inline(always)]
-                fn $name(self, a: $v, b: $v) -> $v {
-                    // SAFETY: `self` proves the instructions.
-                    unsafe { $op(a, b) }
-                }
-            )*
-        };
-    }
-
-    simd_x86!(
-        /// AVX-512 F.
-        Avx512, __m512, 16, avx512, {
-            load: _mm512_loadu_ps, store: _mm512_storeu_ps, splat: _mm512_set1_ps,
-            add: _mm512_add_ps, sub: _mm512_sub_ps, mul: _mm512_mul_ps, div: _mm512_div_ps,
-            max: _mm512_max_ps, min: _mm512_min_ps, fma: _mm512_fmadd_ps,
-            keep_from: |x, floor, value| {
-                _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, floor), value)
-            },
-            scale: |value, shifted| {
-                let bits = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
-                let power = _mm512_add_epi32(bits, _mm512_set1_epi32(1.0f32.to_bits() as i32));
-                _mm512_mul_ps(value, _mm512_castsi512_ps(power))
-            },
-            sum: |v| _mm512_reduce_add_ps(v),
-            peak: |v| _mm512_reduce_max_ps(v),
-        }
-    );
-
-    simd_x86!(
-        /// AVX2 and FMA.
-        Avx2, __m256, 8, avx2, {
-            load: _mm256_loadu_ps, store: _mm256_storeu_ps, splat: _mm256_set1_ps,
-            add: _mm256_add_ps, sub: _mm256_sub_ps, mul: _mm256_mul_ps, div: _mm256_div_ps,
-            max: _mm256_max_ps, min: _mm256_min_ps, fma: _mm256_fmadd_ps,
-            keep_from: |x, floor, value| {
-                _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(x, floor), value)
-            },
-            scale: |value, shifted| {
-                let bits = _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted));
-                let power = _mm256_add_epi32(bits, _mm256_set1_epi32(1.0f32.to_bits() as i32));
-                _mm256_mul_ps(value, _mm256_castsi256_ps(power))
-            },
-            sum: |v| {
-                let half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
-                let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
-                _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)))
-            },
-            peak: |v| {
-                let half = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
-                let pair = _mm_max_ps(half, _mm_movehl_ps(half, half));
-                _mm_cvtss_f32(_mm_max_ss(pair, _mm_movehdup_ps(pair)))
-            },
-        }
-    );
-}
-
+mod x86;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512};
 
@@ -419,6 +290,10 @@ macro_rules! vector_fn {
 pub(crate) use vector_fn;
 
 #[cfg(test)]
+#[allow(
+    clippy::float_cmp,
+    reason = "small integers and powers of two are exact"
+)]
 mod tests {
     use super::{exp, load_some, sigmoid, store_some};
 

@@ -55,7 +55,7 @@ impl Operation<2> for SwiGlu {
                 .zip(up.chunks_mut(PIECE))
                 .collect();
             for_each(pieces, |((gradient, gate), up)| {
-                backward(gradient, gate, up)
+                backward(gradient, gate, up);
             });
         }
         [Some(gate), Some(up)]
