@@ -5,13 +5,11 @@
 //! is decoded. A new background is recomposed: `pixel + (1 − coverage) · (new − old)`.
 //! In `full` and `think` every cell is decoded from the generated codes.
 
-use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId};
 use crate::image::{background_colour, cell_bytes, put_cell};
 use crate::sequence::{Placed, Step};
-use crate::vision::{FsqTokenizer, Layer};
+use crate::vision::{Layer, LayeredVq};
 use image::RgbImage;
-use std::collections::BTreeMap;
 
 /// The result of an edit.
 pub struct Composed {
@@ -26,15 +24,12 @@ pub struct Composed {
 }
 
 /// Applies the steps of a `local` program to the source.
-///
-/// # Errors
-/// [`ModelError::Device`] if decoding fails.
-pub async fn local(
-    tokenizer: &FsqTokenizer,
+pub fn local(
+    tokenizer: &LayeredVq,
     source: &RgbImage,
     source_codes: &CodeGrid,
     steps: &[Step],
-) -> Result<Composed, ModelError> {
+) -> Composed {
     let patch = tokenizer.config().patch;
     let ground = source_codes.most_frequent().unwrap_or(CodeId(0));
     let (mut codes, touched) = apply_steps(source_codes, ground, steps);
@@ -42,9 +37,8 @@ pub async fn local(
         Step::Background(_, code) => *code,
         _ => None,
     });
-    let decoded = decode(tokenizer, &codes.codes, new_ground).await?;
     let behind = background_colour(source, patch);
-    let colour = new_ground.map(|code| decoded[&code].mean_over(behind));
+    let colour = new_ground.map(|code| tokenizer.layer(code).mean_over(behind));
     let mut picture = source.clone();
     for cell in 0..codes.codes.len() {
         let (row, col) = (cell / codes.width, cell % codes.width);
@@ -54,7 +48,7 @@ pub async fn local(
             false => Some(cell),
             true => source_codes.codes.iter().position(|&other| other == code),
         };
-        let layer = &decoded[&code];
+        let layer = tokenizer.layer(code);
         let bytes = match (own, colour) {
             (Some(_), Some(colour)) if code == ground => colour.repeat(patch * patch),
             (Some(at), Some(colour)) => {
@@ -71,56 +65,64 @@ pub async fn local(
             *code = new_ground;
         }
     }
-    let touched = if new_ground.is_some() { vec![true; touched.len()] } else { touched };
-    Ok(finish(source, picture, codes, &touched, patch))
+    let touched = if new_ground.is_some() {
+        vec![true; touched.len()]
+    } else {
+        touched
+    };
+    finish(source, picture, codes, &touched, patch)
 }
 
 /// Decodes a whole generated picture.
 ///
 /// `plan` names the boxes of a `think` program; without one (`full`) the cells whose code changed
 /// count as the edit.
-///
-/// # Errors
-/// [`ModelError::Device`] if decoding fails.
-pub async fn whole(
-    tokenizer: &FsqTokenizer,
+pub fn whole(
+    tokenizer: &LayeredVq,
     source_codes: &CodeGrid,
     codes: CodeGrid,
     plan: &[Step],
-) -> Result<Composed, ModelError> {
+) -> Composed {
     let patch = tokenizer.config().patch;
-    let round_trip = paint(tokenizer, source_codes).await?;
-    let picture = paint(tokenizer, &codes).await?;
+    let round_trip = paint(tokenizer, source_codes);
+    let picture = paint(tokenizer, &codes);
     let touched = if plan.is_empty() {
-        codes.codes.iter().zip(&source_codes.codes).map(|(new, old)| new != old).collect()
+        codes
+            .codes
+            .iter()
+            .zip(&source_codes.codes)
+            .map(|(new, old)| new != old)
+            .collect()
     } else if plan.iter().any(|step| matches!(step, Step::Background(..))) {
         vec![true; codes.codes.len()]
     } else {
         apply_steps(source_codes, CodeId(0), plan).1
     };
-    Ok(finish(&round_trip, picture, codes, &touched, patch))
+    finish(&round_trip, picture, codes, &touched, patch)
 }
 
 /// The picture a code grid stands for, over the colour of its most frequent code.
-///
-/// # Errors
-/// [`ModelError::Device`] if decoding fails.
-pub async fn paint(tokenizer: &FsqTokenizer, codes: &CodeGrid) -> Result<RgbImage, ModelError> {
+pub fn paint(tokenizer: &LayeredVq, codes: &CodeGrid) -> RgbImage {
     let patch = tokenizer.config().patch;
-    let decoded = decode(tokenizer, &codes.codes, None).await?;
     let ground = codes.most_frequent().unwrap_or(CodeId(0));
-    let colour = decoded[&ground].mean_over([128; 3]);
+    let colour = tokenizer.layer(ground).mean_over([128; 3]);
     let side = tokenizer.config().canvas() as u32;
     let mut picture = RgbImage::new(side, side);
     for (cell, code) in codes.codes.iter().enumerate() {
         // The background itself is painted flat: one colour, no seams.
         let bytes = match *code == ground {
             true => colour.repeat(patch * patch),
-            false => decoded[code].over(colour),
+            false => tokenizer.layer(*code).over(colour),
         };
-        put_cell(&mut picture, patch, cell / codes.width, cell % codes.width, &bytes);
+        put_cell(
+            &mut picture,
+            patch,
+            cell / codes.width,
+            cell % codes.width,
+            &bytes,
+        );
     }
-    Ok(picture)
+    picture
 }
 
 /// Codes after the steps, and which cells a step touched.
@@ -134,24 +136,15 @@ fn apply_steps(source: &CodeGrid, ground: CodeId, steps: &[Step]) -> (CodeGrid, 
             Step::See(_) | Step::Background(..) => continue,
         };
         for at in 0..placed.cells * placed.cells {
-            let cell = codes.index(placed.row + at / placed.cells, placed.col + at % placed.cells);
+            let cell = codes.index(
+                placed.row + at / placed.cells,
+                placed.col + at % placed.cells,
+            );
             codes.codes[cell] = drawn.get(at).copied().unwrap_or(ground);
             touched[cell] = true;
         }
     }
     (codes, touched)
-}
-
-async fn decode(
-    tokenizer: &FsqTokenizer,
-    codes: &[CodeId],
-    also: Option<CodeId>,
-) -> Result<BTreeMap<CodeId, Layer>, ModelError> {
-    let mut distinct: Vec<CodeId> = codes.iter().copied().chain(also).collect();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let layers = tokenizer.layers(&distinct).await?;
-    Ok(distinct.into_iter().zip(layers).collect())
 }
 
 fn recompose(bytes: &[u8], layer: &Layer, old: [u8; 3], new: [u8; 3]) -> Vec<u8> {
@@ -178,5 +171,10 @@ fn finish(
             outside_changed += usize::from(pixel != before.get_pixel(x, y));
         }
     }
-    Composed { picture, codes, outside_pixels, outside_changed }
+    Composed {
+        picture,
+        codes,
+        outside_pixels,
+        outside_changed,
+    }
 }

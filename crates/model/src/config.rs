@@ -2,7 +2,7 @@
 //!
 //! Checked on load by [`ModelConfig::check`]; nothing later needs to doubt a size. Key names follow
 //! Emu3's `config.json` where it has them. The tiny tier is what is implemented today: tokenizer
-//! `fsq`, text `words`, positions in three sections. Start at [`ModelConfig`].
+//! `layered_vq`, text `words`, positions in three sections. Start at [`ModelConfig`].
 
 use crate::error::ModelError;
 use serde::{Deserialize, Serialize};
@@ -14,29 +14,23 @@ pub struct ModelConfig {
     /// Name shown to people.
     pub name: String,
     /// Picture tokenizer.
-    pub vision: FsqConfig,
+    pub vision: VqConfig,
     /// Words, and which of them name things, tints and backgrounds.
     pub text: WordsConfig,
     /// Decoder.
     pub lm: LmConfig,
 }
 
-/// The `fsq` picture tokenizer: one code per patch, finite scalar quantization (arXiv 2309.15505).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The `layered_vq` picture tokenizer: one code per cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FsqConfig {
+pub struct VqConfig {
     /// Cells along one side of the (square) canvas.
     pub grid: usize,
     /// Pixels along one side of a cell.
     pub patch: usize,
-    /// Levels of each latent number; their product is the codebook's size.
-    pub levels: Vec<usize>,
-    /// Width of the encoder's hidden layers.
-    pub encoder_hidden: usize,
-    /// Width of a code's free embedding in the decoder.
-    pub code_dim: usize,
-    /// Width of the decoder's hidden layers.
-    pub decoder_hidden: usize,
+    /// Codes in the codebook.
+    pub codebook_size: usize,
 }
 
 /// The `words` text tokenizer and the words with a meaning in programs.
@@ -87,13 +81,7 @@ pub struct LmConfig {
 /// Cells an object may be wide and high, smallest first; the sprite parts are numbered in this order.
 pub const BOX_CELLS: [usize; 3] = [2, 3, 4];
 
-impl FsqConfig {
-    /// Codes in the codebook.
-    #[must_use]
-    pub fn codebook_size(&self) -> usize {
-        self.levels.iter().product()
-    }
-
+impl VqConfig {
     /// Pixels along one side of the canvas.
     #[must_use]
     pub fn canvas(&self) -> usize {
@@ -107,13 +95,10 @@ impl ModelConfig {
     pub fn tiny(text: WordsConfig) -> Self {
         Self {
             name: "earl-tiny".into(),
-            vision: FsqConfig {
+            vision: VqConfig {
                 grid: 8,
                 patch: 8,
-                levels: vec![8, 8, 8, 5, 5],
-                encoder_hidden: 384,
-                code_dim: 64,
-                decoder_hidden: 384,
+                codebook_size: 8_192,
             },
             text,
             lm: LmConfig {
@@ -137,38 +122,48 @@ impl ModelConfig {
     /// [`ModelError::Config`] names the key and the value found.
     pub fn check(&self) -> Result<(), ModelError> {
         let rule = |holds: bool, key: &'static str, problem: String| {
-            if holds { Ok(()) } else { Err(ModelError::Config { key, problem }) }
+            if holds {
+                Ok(())
+            } else {
+                Err(ModelError::Config { key, problem })
+            }
         };
         let (vision, text, lm) = (&self.vision, &self.text, &self.lm);
         let range = |key, value: usize, low: usize, high: usize| {
-            rule((low..=high).contains(&value), key, format!("{value} is not in {low}..={high}"))
+            rule(
+                (low..=high).contains(&value),
+                key,
+                format!("{value} is not in {low}..={high}"),
+            )
         };
         range("vision.grid", vision.grid, 4, 64)?;
         range("vision.patch", vision.patch, 2, 32)?;
-        range("vision.levels", vision.levels.len(), 1, 8)?;
-        for &level in &vision.levels {
-            range("vision.levels", level, 2, 64)?;
-        }
-        let codebook = vision.levels.iter().try_fold(1usize, |size, &level| size.checked_mul(level));
-        range("vision.levels", codebook.unwrap_or(usize::MAX), 2, 1 << 20)?;
-        range("vision.encoder_hidden", vision.encoder_hidden, 1, 1 << 14)?;
-        range("vision.code_dim", vision.code_dim, 1, 1 << 12)?;
-        range("vision.decoder_hidden", vision.decoder_hidden, 1, 1 << 14)?;
+        range("vision.codebook_size", vision.codebook_size, 2, 1 << 20)?;
         range("text.words", text.words.len(), 1, 1 << 20)?;
         range("text.max_words", text.max_words, 1, 1 << 12)?;
         range("text.names", text.names.len(), 1, text.words.len())?;
         rule(
             text.tintable.len() == text.names.len(),
             "text.tintable",
-            format!("{} flags for {} names", text.tintable.len(), text.names.len()),
+            format!(
+                "{} flags for {} names",
+                text.tintable.len(),
+                text.names.len()
+            ),
         )?;
         for (key, list) in [
             ("text.names", &text.names),
             ("text.tints", &text.tints),
             ("text.backgrounds", &text.backgrounds),
         ] {
-            let unknown = list.iter().find(|word| text.words.binary_search(word).is_err());
-            rule(unknown.is_none(), key, format!("{unknown:?} is not among `text.words`, or these are not sorted"))?;
+            let unknown = list
+                .iter()
+                .find(|word| text.words.binary_search(word).is_err());
+            rule(
+                unknown.is_none(),
+                key,
+                format!("{unknown:?} is not among `text.words`, or these are not sorted"),
+            )?;
         }
         self.check_lm(&rule, &range)?;
         range("lm.see_layer", lm.see_layer, 1, lm.num_hidden_layers)
@@ -184,19 +179,39 @@ impl ModelConfig {
         range("lm.intermediate_size", lm.intermediate_size, 1, 1 << 17)?;
         range("lm.num_hidden_layers", lm.num_hidden_layers, 1, 256)?;
         range("lm.num_attention_heads", lm.num_attention_heads, 1, 256)?;
-        range("lm.num_key_value_heads", lm.num_key_value_heads, 1, lm.num_attention_heads)?;
-        rule(
-            lm.num_attention_heads.is_multiple_of(lm.num_key_value_heads),
+        range(
             "lm.num_key_value_heads",
-            format!("{} does not divide {} heads", lm.num_key_value_heads, lm.num_attention_heads),
+            lm.num_key_value_heads,
+            1,
+            lm.num_attention_heads,
+        )?;
+        rule(
+            lm.num_attention_heads
+                .is_multiple_of(lm.num_key_value_heads),
+            "lm.num_key_value_heads",
+            format!(
+                "{} does not divide {} heads",
+                lm.num_key_value_heads, lm.num_attention_heads
+            ),
         )?;
         range("lm.head_dim", lm.head_dim, 2, 1 << 10)?;
         rule(
             lm.rope_sections.iter().sum::<usize>() * 2 == lm.head_dim,
             "lm.rope_sections",
-            format!("{:?} do not sum to half of `head_dim` {}", lm.rope_sections, lm.head_dim),
+            format!(
+                "{:?} do not sum to half of `head_dim` {}",
+                lm.rope_sections, lm.head_dim
+            ),
         )?;
-        rule(lm.rms_norm_eps > 0.0, "lm.rms_norm_eps", format!("{} is not above 0", lm.rms_norm_eps))?;
-        rule(lm.rope_theta > 1.0, "lm.rope_theta", format!("{} is not above 1", lm.rope_theta))
+        rule(
+            lm.rms_norm_eps > 0.0,
+            "lm.rms_norm_eps",
+            format!("{} is not above 0", lm.rms_norm_eps),
+        )?;
+        rule(
+            lm.rope_theta > 1.0,
+            "lm.rope_theta",
+            format!("{} is not above 1", lm.rope_theta),
+        )
     }
 }

@@ -17,8 +17,7 @@ use crate::lm::{Chunk, KvCache, LanguageModel};
 use crate::sample::choose;
 use crate::sample::rng::Key;
 use crate::sequence::{self, Expect, Grammar, Meaning, Step, Vocabulary};
-use crate::vision::FsqTokenizer;
-use crate::vision::fsq::to_host;
+use crate::vision::LayeredVq;
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -122,7 +121,7 @@ pub struct EditOutcome {
 pub struct Editor {
     config: ModelConfig,
     vocabulary: Vocabulary,
-    tokenizer: FsqTokenizer,
+    tokenizer: LayeredVq,
     lm: LanguageModel,
 }
 
@@ -154,16 +153,20 @@ impl Editor {
         device: &Device,
     ) -> Result<Self, ModelError> {
         config.check()?;
-        let tokenizer = FsqTokenizer::zeros(&config.vision, device);
-        let tokenizer = apply(tokenizer, VISION_PREFIX, tensors)?;
+        let tokenizer = LayeredVq::from_tensors(&config.vision, tensors)?;
         let lm = apply(LanguageModel::zeros(&config, device), LM_PREFIX, tensors)?;
         Ok(Self::new(config, tokenizer, lm))
     }
 
     /// A model of parts already loaded.
     #[must_use]
-    pub fn new(config: ModelConfig, tokenizer: FsqTokenizer, lm: LanguageModel) -> Self {
-        Self { vocabulary: Vocabulary::new(&config), config, tokenizer, lm }
+    pub fn new(config: ModelConfig, tokenizer: LayeredVq, lm: LanguageModel) -> Self {
+        Self {
+            vocabulary: Vocabulary::new(&config),
+            config,
+            tokenizer,
+            lm,
+        }
     }
 
     /// The model's configuration.
@@ -178,7 +181,7 @@ impl Editor {
     }
     /// The picture tokenizer.
     #[must_use]
-    pub fn tokenizer(&self) -> &FsqTokenizer {
+    pub fn tokenizer(&self) -> &LayeredVq {
         &self.tokenizer
     }
     /// The decoder.
@@ -200,11 +203,14 @@ impl Editor {
     ) -> Result<EditOutcome, ModelError> {
         if !(0.0..=MAX_TEMPERATURE).contains(&request.temperature) {
             let problem = format!("{} is not in 0..={MAX_TEMPERATURE}", request.temperature);
-            return Err(ModelError::Option { name: "temperature", problem });
+            return Err(ModelError::Option {
+                name: "temperature",
+                problem,
+            });
         }
         let words = self.vocabulary.text().encode(&request.instruction)?;
         let fitted = fit(source, self.config.vision.canvas())?;
-        let source_codes = self.tokenizer.encode(&fitted.picture).await?;
+        let source_codes = self.tokenizer.encode(&fitted.picture)?;
 
         let mut session = Session::open(self, &source_codes, &words);
         let behind = background_colour(&fitted.picture, self.config.vision.patch);
@@ -213,13 +219,21 @@ impl Editor {
 
         let (steps, picture) = sequence::parse(&self.vocabulary, request.mode, &program)?;
         let composed = match request.mode {
-            Mode::Local => compose::local(&self.tokenizer, &fitted.picture, &source_codes, &steps).await?,
+            Mode::Local => compose::local(&self.tokenizer, &fitted.picture, &source_codes, &steps),
             Mode::Full | Mode::Think => {
-                let codes = CodeGrid { codes: picture, ..source_codes.clone() };
-                compose::whole(&self.tokenizer, &source_codes, codes, &steps).await?
+                let codes = CodeGrid {
+                    codes: picture,
+                    ..source_codes.clone()
+                };
+                compose::whole(&self.tokenizer, &source_codes, codes, &steps)
             }
         };
-        let Composed { picture, codes, outside_pixels, outside_changed } = composed;
+        let Composed {
+            picture,
+            codes,
+            outside_pixels,
+            outside_changed,
+        } = composed;
         Ok(EditOutcome {
             image: picture,
             source: fitted.picture,
@@ -242,7 +256,14 @@ impl Editor {
             Step::Draw(placed, _) => ("draw", placed),
             Step::Background(colour, _) => {
                 let name = self.vocabulary.label(*colour);
-                return PlanStep { verb: "background".into(), name, tint: None, row: 0, col: 0, cells: 0 };
+                return PlanStep {
+                    verb: "background".into(),
+                    name,
+                    tint: None,
+                    row: 0,
+                    col: 0,
+                    cells: 0,
+                };
             }
         };
         PlanStep {
@@ -271,10 +292,24 @@ impl<'a> Session<'a> {
     fn open(editor: &'a Editor, source: &CodeGrid, words: &[usize]) -> Self {
         let (lm, vocabulary) = (&editor.lm, &editor.vocabulary);
         let mut cache = lm.cache();
-        let read = lm.forward(&sequence::source_chunk(vocabulary, &[source]), &mut cache, false);
+        let read = lm.forward(
+            &sequence::source_chunk(vocabulary, &[source]),
+            &mut cache,
+            false,
+        );
         let pointer_keys = lm.pointer_keys(read.last);
-        let _ = lm.forward(&sequence::words_chunk(vocabulary, &[words]), &mut cache, false);
-        Self { editor, cache, pointer_keys, read: 0, forwards: 2 }
+        let _ = lm.forward(
+            &sequence::words_chunk(vocabulary, &[words]),
+            &mut cache,
+            false,
+        );
+        Self {
+            editor,
+            cache,
+            pointer_keys,
+            read: 0,
+            forwards: 2,
+        }
     }
 
     /// Writes the program.
@@ -298,21 +333,34 @@ impl<'a> Session<'a> {
             grammar.push(token)?;
             program.push(token);
             let meaning = vocabulary.meaning(token);
-            if let (Some(Meaning::Code(code)), Some(row), Some(col)) = (meaning, place.row, place.col) {
+            if let (Some(Meaning::Code(code)), Some(row), Some(col)) =
+                (meaning, place.row, place.col)
+            {
                 drawn.push((row, col, code));
             }
             let row_ends = drawn.len() >= vocabulary.grid();
             let box_ends = !drawn.is_empty() && grammar.slot().row.is_none();
-            let finished = if row_ends || box_ends { std::mem::take(&mut drawn) } else { Vec::new() };
+            let finished = if row_ends || box_ends {
+                std::mem::take(&mut drawn)
+            } else {
+                Vec::new()
+            };
             let cell = match meaning {
                 Some(Meaning::Cell(row, col)) => Some((row, col)),
                 _ => place.row.zip(place.col),
             };
-            let previews = self.previews(&finished, behind).await?;
+            let previews = self.previews(&finished, behind);
             let index = program.len() - 1;
-            let event = EditEvent { index, label: vocabulary.label(token), cell, previews };
+            let event = EditEvent {
+                index,
+                label: vocabulary.label(token),
+                cell,
+                previews,
+            };
             if on_event(&event).is_break() {
-                return Err(ModelError::Stopped { tokens: program.len() });
+                return Err(ModelError::Stopped {
+                    tokens: program.len(),
+                });
             }
         }
     }
@@ -349,7 +397,9 @@ impl<'a> Session<'a> {
                     .map(|at| vocabulary.code(CodeId(at as u32)))
             }
         };
-        chosen.ok_or(ModelError::NotANumber { index: program.len() })
+        chosen.ok_or(ModelError::NotANumber {
+            index: program.len(),
+        })
     }
 
     /// Reads the program's unread tail; the last token's hidden state, `[1, 1, hidden]`.
@@ -357,13 +407,19 @@ impl<'a> Session<'a> {
         let vocabulary = &self.editor.vocabulary;
         let first = 1 + self.editor.config.text.max_words;
         let mut grammar = Grammar::new(vocabulary, mode);
-        let mut chunk = Chunk { batch: 1, seq: program.len() - self.read, ..Chunk::default() };
+        let mut chunk = Chunk {
+            batch: 1,
+            seq: program.len() - self.read,
+            ..Chunk::default()
+        };
         for (at, &token) in program.iter().enumerate() {
             grammar.push(token)?;
             if at >= self.read {
                 chunk.ids.push(token);
                 chunk.times.push(first + at);
-                chunk.slots.push(sequence::layout::input_slot(vocabulary, &grammar, token));
+                chunk
+                    .slots
+                    .push(sequence::layout::input_slot(vocabulary, &grammar, token));
             }
         }
         self.read = program.len();
@@ -372,16 +428,26 @@ impl<'a> Session<'a> {
         Ok(last.slice([0..1, chunk.seq - 1..chunk.seq]))
     }
 
-    async fn previews(
-        &self,
-        cells: &[(usize, usize, CodeId)],
-        behind: [u8; 3],
-    ) -> Result<Vec<CellPreview>, ModelError> {
-        let codes: Vec<CodeId> = cells.iter().map(|&(_, _, code)| code).collect();
-        let layers = self.editor.tokenizer.layers(&codes).await?;
-        let preview = |(&(row, col, _), layer): (&(usize, usize, CodeId), &crate::vision::Layer)| {
-            CellPreview { row, col, rgb: layer.over(behind) }
-        };
-        Ok(cells.iter().zip(&layers).map(preview).collect())
+    fn previews(&self, cells: &[(usize, usize, CodeId)], behind: [u8; 3]) -> Vec<CellPreview> {
+        let layer = |code: CodeId| self.editor.tokenizer.layer(code);
+        cells
+            .iter()
+            .map(|&(row, col, code)| CellPreview {
+                row,
+                col,
+                rgb: layer(code).over(behind),
+            })
+            .collect()
     }
+}
+
+/// Reads a float tensor back to the host.
+async fn to_host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ModelError> {
+    let failed = |problem: String| ModelError::Device(problem);
+    let data = tensor
+        .into_data_async()
+        .await
+        .map_err(|error| failed(format!("{error:?}")))?;
+    data.try_to_vec()
+        .map_err(|error| failed(format!("{error:?}")))
 }

@@ -119,7 +119,9 @@ impl ModelError {
             Self::Read { .. } => "check that the file is there and readable".into(),
             Self::NotANumber { .. } => "the weights are damaged; use another checkpoint".into(),
             Self::Device(_) => "try the CPU backend".into(),
-            Self::Stopped { .. } => "run the edit again with the same seed to get the same result".into(),
+            Self::Stopped { .. } => {
+                "run the edit again with the same seed to get the same result".into()
+            }
         }
     }
 

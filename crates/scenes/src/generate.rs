@@ -28,7 +28,10 @@ pub(crate) fn scene(rng: &mut impl RngCore, style: Style, repeats: bool) -> Scen
 
 fn try_scene(rng: &mut impl RngCore, style: Style, repeats: bool) -> Option<Scene> {
     let background = *pick(rng, &Background::ALL)?;
-    let mut scene = Scene { background, objects: Vec::new() };
+    let mut scene = Scene {
+        background,
+        objects: Vec::new(),
+    };
     let mut wanted: Vec<ClassId> = Vec::new();
     if repeats {
         let class = ClassId(below(rng, classes().len()) as u8);
@@ -45,7 +48,13 @@ fn try_scene(rng: &mut impl RngCore, style: Style, repeats: bool) -> Option<Scen
         let taken: Vec<Place> = scene.objects.iter().map(Place::from).collect();
         let free = free_places(&taken, &[cells]);
         let place = pick(rng, &free)?;
-        let object = Object { class, tint, row: place.row, col: place.col, cells };
+        let object = Object {
+            class,
+            tint,
+            row: place.row,
+            col: place.col,
+            cells,
+        };
         if !is_visible(&object, background, style) {
             return None;
         }
@@ -66,7 +75,9 @@ fn push_new_classes(rng: &mut impl RngCore, wanted: &mut Vec<ClassId>, count: us
 
 /// A tint with this chance, if the class may have one.
 pub(crate) fn draw_tint(rng: &mut impl RngCore, class: ClassId, tinted: f64) -> Option<Tint> {
-    (class.class().tintable && chance(rng, tinted)).then(|| pick(rng, &Tint::ALL).copied()).flatten()
+    (class.class().tintable && chance(rng, tinted))
+        .then(|| pick(rng, &Tint::ALL).copied())
+        .flatten()
 }
 
 /// Do at least 40 % of the drawing's opaque pixels differ from the background by more than 32/255?
@@ -78,7 +89,8 @@ pub(crate) fn is_visible(object: &Object, background: Background, style: Style) 
     let variant = object.tint.map_or(0, |tint| 1 + tint as usize);
     let size = usize::from(object.cells - OBJECT_CELLS[0]);
     let class = style as usize * 100 + usize::from(object.class.0);
-    let at = ((class * VARIANTS + variant) * 3 + size) * Background::ALL.len() + background as usize;
+    let at =
+        ((class * VARIANTS + variant) * 3 + size) * Background::ALL.len() + background as usize;
     *table[at].get_or_init(|| compute_visible(object, background, style))
 }
 
@@ -101,5 +113,8 @@ fn compute_visible(object: &Object, background: Background, style: Style) -> boo
 
 /// Is everything in the scene visible?
 pub(crate) fn all_visible(scene: &Scene, style: Style) -> bool {
-    scene.objects.iter().all(|object| is_visible(object, scene.background, style))
+    scene
+        .objects
+        .iter()
+        .all(|object| is_visible(object, scene.background, style))
 }

@@ -27,6 +27,8 @@ pub use example::{Check, Example, NewObject, Op, SomeOf, Split, Step};
 pub use instruct::{MAX_WORDS, clause, fill, noun, plural, words};
 pub use oracle::{Detection, Found, Score, detect, judge};
 pub use render::render;
-pub use scene::{Background, CANVAS_PX, CELL_PX, ClassId, GRID, OBJECT_CELLS, Object, Scene, Style, Tint};
+pub use scene::{
+    Background, CANVAS_PX, CELL_PX, ClassId, GRID, OBJECT_CELLS, Object, Scene, Style, Tint,
+};
 pub use split::EVAL_SEED;
 pub use sprite::{Sprite, sprite};

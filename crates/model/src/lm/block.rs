@@ -19,7 +19,9 @@ impl Linear {
     /// A map of zeros.
     #[must_use]
     pub fn zeros(inputs: usize, outputs: usize, device: &Device) -> Self {
-        Self { weight: Param::from_tensor(Tensor::zeros([inputs, outputs], device)) }
+        Self {
+            weight: Param::from_tensor(Tensor::zeros([inputs, outputs], device)),
+        }
     }
 
     /// `[batch, seq, inputs]` → `[batch, seq, outputs]`.
@@ -102,7 +104,10 @@ impl Block {
         let heads = attended.dims()[2] * self.head_dim;
         let x = x + self.o_proj.forward(attended.reshape([batch, seq, heads]));
         let normed = earl_kernels::rms_norm(x.clone(), self.post_norm.val(), self.eps);
-        let gated = earl_kernels::swiglu(self.gate_proj.forward(normed.clone()), self.up_proj.forward(normed));
+        let gated = earl_kernels::swiglu(
+            self.gate_proj.forward(normed.clone()),
+            self.up_proj.forward(normed),
+        );
         x + self.down_proj.forward(gated)
     }
 }

@@ -5,20 +5,21 @@ use crate::sample::rng::{Key, uniform};
 
 /// Initial values for tensors of these names and shapes.
 ///
-/// Gains are 1, biases 0, tables have variance `1 / width`, matrices `1 / inputs`; maps that write to
+/// Gains are 1, tables have variance `1 / width`, matrices `1 / inputs`; maps that write to
 /// the residual stream are scaled down by `1 / sqrt(2 · layers)`.
 #[must_use]
 pub fn initial_tensors(shapes: &TensorMap, layers: usize, seed: u64) -> TensorMap {
-    shapes.iter().map(|(name, tensor)| (name.clone(), initial(name, tensor, layers, seed))).collect()
+    shapes
+        .iter()
+        .map(|(name, tensor)| (name.clone(), initial(name, tensor, layers, seed)))
+        .collect()
 }
 
 fn initial(name: &str, like: &HostTensor, layers: usize, seed: u64) -> HostTensor {
     let is = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
     let count = like.data.len();
-    let data = if is(&["norm", "latent_std"]) {
+    let data = if is(&["norm"]) {
         vec![1.0; count]
-    } else if is(&["bias", "latent_mean"]) {
-        vec![0.0; count]
     } else {
         let inputs = like.shape[0] as f32;
         let width = like.shape.get(1).map_or(1.0, |&width| width as f32);
@@ -32,9 +33,14 @@ fn initial(name: &str, like: &HostTensor, layers: usize, seed: u64) -> HostTenso
         } else {
             1.0 / inputs.sqrt()
         };
-        seeded_normal(name, seed, count).map(|value| value * std).collect()
+        seeded_normal(name, seed, count)
+            .map(|value| value * std)
+            .collect()
     };
-    HostTensor { shape: like.shape.clone(), data }
+    HostTensor {
+        shape: like.shape.clone(),
+        data,
+    }
 }
 
 /// `count` standard normal numbers of the stream (seed, name).
@@ -43,7 +49,13 @@ pub fn seeded_normal(name: &str, seed: u64, count: usize) -> impl Iterator<Item 
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     (0..count as u64).map(move |at| {
-        let key = |half| Key { seed, purpose: stream, index: at, position: 0, token: half };
+        let key = |half| Key {
+            seed,
+            purpose: stream,
+            index: at,
+            position: 0,
+            token: half,
+        };
         let radius = libm::sqrt(-2.0 * libm::log(uniform(key(0))));
         (radius * libm::cos(std::f64::consts::TAU * uniform(key(1)))) as f32
     })

@@ -101,7 +101,10 @@ impl Vocabulary {
         let words = WordTokenizer::new(&config.text);
         let ids = |list: &[String]| -> Vec<TokenId> {
             // `ModelConfig::check` made sure that every one is a known word.
-            list.iter().filter_map(|word| words.index(word)).map(|at| TokenId((WORDS + at) as u32)).collect()
+            list.iter()
+                .filter_map(|word| words.index(word))
+                .map(|at| TokenId((WORDS + at) as u32))
+                .collect()
         };
         Self {
             names: ids(&config.text.names),
@@ -109,7 +112,7 @@ impl Vocabulary {
             backgrounds: ids(&config.text.backgrounds),
             tintable: config.text.tintable.clone(),
             grid: config.vision.grid,
-            codes: config.vision.codebook_size(),
+            codes: config.vision.codebook_size,
             words,
         }
     }
@@ -147,7 +150,10 @@ impl Vocabulary {
     /// Id of a box size; `None` if no object has it.
     #[must_use]
     pub fn size(&self, cells: usize) -> Option<TokenId> {
-        BOX_CELLS.iter().position(|&size| size == cells).map(|at| TokenId((SIZES + at) as u32))
+        BOX_CELLS
+            .iter()
+            .position(|&size| size == cells)
+            .map(|at| TokenId((SIZES + at) as u32))
     }
     /// Id of a word by its index.
     #[must_use]
@@ -187,7 +193,10 @@ impl Vocabulary {
     /// May the thing of this name carry a tint?
     #[must_use]
     pub fn is_tintable(&self, name: TokenId) -> bool {
-        self.names.iter().position(|&known| known == name).is_some_and(|at| self.tintable[at])
+        self.names
+            .iter()
+            .position(|&known| known == name)
+            .is_some_and(|at| self.tintable[at])
     }
 
     /// What an id means; `None` beyond the vocabulary.

@@ -1,7 +1,5 @@
-//! Picture tokenizers: pixels ↔ picture codes. Today `fsq`, the tiny tier's.
+//! Picture tokenizers: pixels ↔ picture codes. Today `layered_vq`, the tiny tier's.
 
-pub mod fsq;
-pub mod quantizer;
+pub mod layered_vq;
 
-pub use fsq::{FsqTokenizer, Layer};
-pub use quantizer::Quantizer;
+pub use layered_vq::{Layer, LayeredVq};

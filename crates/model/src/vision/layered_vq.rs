@@ -1,0 +1,253 @@
+//! The `layered_vq` tokenizer: one cell of the canvas ↔ one code, and codes drawn in layers.
+//!
+//! A code is a [`Layer`]: premultiplied colour and coverage. Encoding puts every layer over the
+//! picture's background colour and takes the nearest, so that a code names what stands in front,
+//! whatever lies behind: an object has the same codes on every background, a code outside an edit
+//! never changes, and a new background needs no redrawing. Distances are sums of integers, so every
+//! machine and backend finds the same codes.
+//!
+//! The codebook is made by `trainer tok`. Plain arithmetic on the host; no tensor.
+//! Start at [`LayeredVq::encode`] and [`LayeredVq::layer`].
+
+use crate::checkpoint::TensorMap;
+use crate::config::VqConfig;
+use crate::error::ModelError;
+use crate::ids::{CodeGrid, CodeId};
+use crate::image::{background_colour, cell_bytes};
+use image::RgbImage;
+
+/// What a code shows: `patch²` pixels of premultiplied colour and of coverage, each in `0..=1`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// Premultiplied RGB, pixel by pixel.
+    pub colour: Vec<f32>,
+    /// Coverage: 1 hides the background, 0 shows it.
+    pub alpha: Vec<f32>,
+}
+
+impl Layer {
+    /// RGB bytes of the layer over a flat background.
+    #[must_use]
+    pub fn over(&self, background: [u8; 3]) -> Vec<u8> {
+        let channels = self.colour.iter().enumerate().map(|(at, colour)| {
+            let behind = f32::from(background[at % 3]);
+            let value = colour * 255.0 + (1.0 - self.alpha[at / 3]) * behind;
+            value.round().clamp(0.0, 255.0) as u8
+        });
+        channels.collect()
+    }
+
+    /// Mean colour of the layer where it stands over `background`.
+    #[must_use]
+    pub fn mean_over(&self, background: [u8; 3]) -> [u8; 3] {
+        let bytes = self.over(background);
+        let pixels = (bytes.len() / 3).max(1) as u32;
+        std::array::from_fn(|channel| {
+            let sum: u32 = bytes
+                .iter()
+                .skip(channel)
+                .step_by(3)
+                .map(|&b| u32::from(b))
+                .sum();
+            ((sum + pixels / 2) / pixels) as u8
+        })
+    }
+}
+
+/// The codebook.
+#[derive(Clone, Debug)]
+pub struct LayeredVq {
+    config: VqConfig,
+    layers: Vec<Layer>,
+}
+
+/// Name of the codebook's tensor, `[codes, patch² · 4]`: premultiplied RGB (`patch² · 3`), then coverage.
+pub const CODES: &str = "vision.codes";
+
+impl LayeredVq {
+    /// A tokenizer of these layers.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensors`] if their number or size is not the configuration's.
+    pub fn new(config: &VqConfig, layers: Vec<Layer>) -> Result<Self, ModelError> {
+        let pixels = config.patch * config.patch;
+        let fits = |layer: &Layer| layer.colour.len() == pixels * 3 && layer.alpha.len() == pixels;
+        if layers.len() != config.codebook_size || !layers.iter().all(fits) {
+            let problem = format!(
+                "the codebook is not {} layers of {pixels} pixels",
+                config.codebook_size
+            );
+            return Err(ModelError::Tensors(problem));
+        }
+        Ok(Self {
+            config: config.clone(),
+            layers,
+        })
+    }
+
+    /// The tokenizer among a model's tensors.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensors`] if its tensor is missing or misshapen.
+    pub fn from_tensors(config: &VqConfig, tensors: &TensorMap) -> Result<Self, ModelError> {
+        let pixels = config.patch * config.patch;
+        let wanted = [config.codebook_size, pixels * 4];
+        let Some(codes) = tensors.get(CODES).filter(|codes| codes.shape == wanted) else {
+            let found = tensors.get(CODES).map(|codes| &codes.shape);
+            let problem = format!("`{CODES}` {wanted:?} is missing or misshapen (found {found:?})");
+            return Err(ModelError::Tensors(problem));
+        };
+        let unit = |values: &[f32]| values.iter().map(|value| value.clamp(0.0, 1.0)).collect();
+        let layer = |row: &[f32]| Layer {
+            colour: unit(&row[..pixels * 3]),
+            alpha: unit(&row[pixels * 3..]),
+        };
+        Self::new(
+            config,
+            codes.data.chunks_exact(pixels * 4).map(layer).collect(),
+        )
+    }
+
+    /// The configuration it was made with.
+    #[must_use]
+    pub fn config(&self) -> &VqConfig {
+        &self.config
+    }
+
+    /// What a code shows; the last layer for a code beyond the codebook.
+    #[must_use]
+    pub fn layer(&self, code: CodeId) -> &Layer {
+        &self.layers[(code.0 as usize).min(self.layers.len() - 1)]
+    }
+
+    /// The codes of a picture of the canvas's size.
+    ///
+    /// # Errors
+    /// [`ModelError::Picture`] for another size.
+    pub fn encode(&self, picture: &RgbImage) -> Result<CodeGrid, ModelError> {
+        let (grid, patch, canvas) = (self.config.grid, self.config.patch, self.config.canvas());
+        if picture.dimensions() != (canvas as u32, canvas as u32) {
+            let (width, height) = picture.dimensions();
+            let problem = format!("is {width}×{height}, the canvas is {canvas}×{canvas}");
+            return Err(ModelError::Picture { problem });
+        }
+        let book = self.over(background_colour(picture, patch));
+        let cell = |at: usize| book.nearest(&cell_bytes(picture, patch, at / grid, at % grid));
+        Ok(CodeGrid {
+            height: grid,
+            width: grid,
+            codes: (0..grid * grid).map(cell).collect(),
+        })
+    }
+
+    /// The whole codebook over one background colour, to look cells up in.
+    #[must_use]
+    pub fn over(&self, background: [u8; 3]) -> Book {
+        let width = self.config.patch * self.config.patch * 3;
+        let bytes = self
+            .layers
+            .iter()
+            .flat_map(|layer| layer.over(background))
+            .collect();
+        Book { width, bytes }
+    }
+}
+
+/// A codebook over one background colour.
+pub struct Book {
+    width: usize,
+    bytes: Vec<u8>,
+}
+
+impl Book {
+    /// The code nearest to a cell's RGB bytes; the lowest of equally near ones.
+    #[must_use]
+    pub fn nearest(&self, cell: &[u8]) -> CodeId {
+        // Distances are given up on once they pass the best one: most codes need one piece of four.
+        const PIECES: usize = 4;
+        let (mut best, mut least) = (0, u32::MAX);
+        for (code, layer) in self.bytes.chunks_exact(self.width).enumerate() {
+            let mut distance = 0u32;
+            for (a, b) in layer
+                .chunks(self.width / PIECES)
+                .zip(cell.chunks(self.width / PIECES))
+            {
+                distance += squared_distance(a, b);
+                if distance >= least {
+                    break;
+                }
+            }
+            if distance < least {
+                (best, least) = (code, distance);
+            }
+        }
+        CodeId(best as u32)
+    }
+}
+
+fn squared_distance(a: &[u8], b: &[u8]) -> u32 {
+    let square = |(&a, &b): (&u8, &u8)| {
+        let difference = i32::from(a) - i32::from(b);
+        (difference * difference) as u32
+    };
+    a.iter().zip(b).map(square).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(colour: [f32; 3], alpha: [f32; 4]) -> Layer {
+        Layer {
+            colour: alpha.iter().flat_map(|a| colour.map(|c| c * a)).collect(),
+            alpha: alpha.to_vec(),
+        }
+    }
+
+    /// Codes: blue ground, red upper left pixel, half-covering white.
+    fn tokenizer() -> LayeredVq {
+        let layers = vec![
+            layer([0.0, 0.0, 1.0], [1.0; 4]),
+            layer([1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]),
+            layer([1.0, 1.0, 1.0], [0.5; 4]),
+            layer([0.0, 1.0, 0.0], [1.0; 4]),
+        ];
+        LayeredVq::new(
+            &VqConfig {
+                grid: 2,
+                patch: 2,
+                codebook_size: 4,
+            },
+            layers,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_code_names_what_stands_in_front_whatever_lies_behind() {
+        let tokenizer = tokenizer();
+        for background in [[0, 0, 255], [0, 255, 0]] {
+            let book = tokenizer.over(background);
+            assert_eq!(
+                book.nearest(&tokenizer.layers[1].over(background)),
+                CodeId(1)
+            );
+            assert_eq!(
+                book.nearest(&tokenizer.layers[2].over(background)),
+                CodeId(2)
+            );
+        }
+        assert_eq!(tokenizer.layers[2].over([0, 0, 255])[..3], [128, 128, 255]);
+        assert_eq!(tokenizer.layers[2].mean_over([0, 0, 255]), [128, 128, 255]);
+    }
+
+    #[test]
+    fn pictures_of_another_size_are_refused() {
+        let mut picture = RgbImage::from_pixel(4, 4, image::Rgb([0, 0, 255]));
+        picture.put_pixel(0, 2, image::Rgb([255, 0, 0]));
+        let codes = tokenizer().encode(&picture).unwrap().codes;
+        assert_eq!(codes, [0, 0, 1, 0].map(CodeId));
+        let error = tokenizer().encode(&RgbImage::new(5, 4)).unwrap_err();
+        assert_eq!(error.to_string(), "picture is 5×4, the canvas is 4×4");
+    }
+}

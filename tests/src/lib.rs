@@ -1,0 +1,1 @@
+//! Contracts across rooms: see the files beside this one.
