@@ -1,0 +1,280 @@
+//! The run directory: configuration, metrics, checkpoints; everything a run can be resumed from.
+//!
+//! ```text
+//! config.toml  run.json  metrics.jsonl  latest
+//! checkpoints/step-000123/{model.safetensors, optim.safetensors, state.json}
+//! samples/  weights/
+//! ```
+//! Files are written under a temporary name, synced and renamed, so that a kill or a full disk leaves
+//! the last good checkpoint. A torn newest one is skipped with a warning. Start at [`RunDir`].
+
+use anyhow::{Context, Result, anyhow, bail};
+use earl_model::checkpoint::bundle::hex_sha256;
+use serde::{Serialize, de::DeserializeOwned};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+/// Newest checkpoints kept.
+const KEEP: usize = 3;
+
+/// A run on disk.
+pub struct RunDir {
+    root: PathBuf,
+}
+
+/// A checkpoint read back.
+pub struct Checkpoint<S> {
+    /// Steps taken when it was written.
+    pub step: u64,
+    /// The caller's state.
+    pub state: S,
+    /// The model's file.
+    pub model: Vec<u8>,
+    /// The optimizer's file.
+    pub optim: Vec<u8>,
+}
+
+/// What makes a checkpoint whole: hashes of its files beside the caller's state.
+#[derive(Serialize, serde::Deserialize)]
+struct Seal<S> {
+    step: u64,
+    model_sha256: String,
+    optim_sha256: String,
+    state: S,
+}
+
+impl RunDir {
+    /// A new run; refuses a folder that already holds one.
+    ///
+    /// # Errors
+    /// If the folder holds a run or can't be written.
+    pub fn create(root: &Path, config: &str, facts: &impl Serialize) -> Result<Self> {
+        if root.join("config.toml").exists() {
+            bail!("`{}` already holds a run; pass `--resume {0}` to go on with it, or another `--out`", root.display());
+        }
+        for folder in ["checkpoints", "samples", "weights"] {
+            let folder = root.join(folder);
+            fs::create_dir_all(&folder).with_context(|| format!("making `{}`", folder.display()))?;
+        }
+        write_file(&root.join("config.toml"), config.as_bytes())?;
+        write_file(&root.join("run.json"), &serde_json::to_vec_pretty(facts)?)?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// A run that exists.
+    ///
+    /// # Errors
+    /// If the folder holds none.
+    pub fn open(root: &Path) -> Result<Self> {
+        if !root.join("config.toml").is_file() {
+            bail!("`{}` holds no run (no `config.toml`); start one with `--config`", root.display());
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// A path inside the run.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// The resolved configuration.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn config(&self) -> Result<String> {
+        let path = self.path("config.toml");
+        fs::read_to_string(&path).with_context(|| format!("reading `{}`", path.display()))
+    }
+
+    /// Writes a checkpoint and drops old ones.
+    ///
+    /// # Errors
+    /// If it can't be written; earlier checkpoints are untouched then.
+    pub fn save(&self, step: u64, state: &impl Serialize, model: &[u8], optim: &[u8]) -> Result<()> {
+        let folder = self.path("checkpoints");
+        let (fresh, name) = (folder.join(".fresh"), format!("step-{step:06}"));
+        let seal = Seal { step, model_sha256: hex_sha256(model), optim_sha256: hex_sha256(optim), state };
+        let write = || -> Result<()> {
+            if fresh.exists() {
+                fs::remove_dir_all(&fresh)?;
+            }
+            fs::create_dir_all(&fresh)?;
+            write_file(&fresh.join("model.safetensors"), model)?;
+            write_file(&fresh.join("optim.safetensors"), optim)?;
+            write_file(&fresh.join("state.json"), &serde_json::to_vec(&seal)?)?;
+            let target = folder.join(&name);
+            if target.exists() {
+                fs::remove_dir_all(&target)?;
+            }
+            fs::rename(&fresh, &target)?;
+            sync_folder(&folder)?;
+            write_file(&self.path("latest"), format!("{step}\n").as_bytes())
+        };
+        write().with_context(|| {
+            format!("writing checkpoint `{name}` in `{}`; the last good one is kept", folder.display())
+        })?;
+        self.drop_old()
+    }
+
+    /// The newest whole checkpoint; torn ones are skipped with a warning on stderr.
+    ///
+    /// # Errors
+    /// If the folder can't be listed.
+    pub fn load<S: DeserializeOwned>(&self) -> Result<Option<Checkpoint<S>>> {
+        for (step, path) in self.checkpoints()?.into_iter().rev() {
+            match read_checkpoint(&path) {
+                Ok(checkpoint) => return Ok(Some(checkpoint)),
+                Err(problem) => eprintln!(
+                    "warning: checkpoint of step {step} is torn ({problem:#}); the one before is used"
+                ),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Adds one line to `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn log(&self, line: &impl Serialize) -> Result<()> {
+        let path = self.path("metrics.jsonl");
+        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let mut text = serde_json::to_string(line)?;
+        text.push('\n');
+        file.write_all(text.as_bytes()).with_context(|| format!("writing `{}`", path.display()))
+    }
+
+    /// Cuts `metrics.jsonl` to lines of steps below `step`: what an uninterrupted run would hold.
+    ///
+    /// # Errors
+    /// If it can't be rewritten.
+    pub fn truncate_metrics(&self, step: u64) -> Result<()> {
+        let path = self.path("metrics.jsonl");
+        if !path.exists() {
+            return Ok(());
+        }
+        let mut kept = String::new();
+        for line in BufReader::new(File::open(&path)?).lines() {
+            let line = line?;
+            let value: Option<serde_json::Value> = serde_json::from_str(&line).ok();
+            let at = value.and_then(|value| value["step"].as_u64());
+            if at.is_some_and(|at| at < step) {
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        }
+        write_file(&path, kept.as_bytes())
+    }
+
+    fn checkpoints(&self) -> Result<Vec<(u64, PathBuf)>> {
+        let folder = self.path("checkpoints");
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&folder).with_context(|| format!("listing `{}`", folder.display()))? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(step) = name.strip_prefix("step-").and_then(|step| step.parse().ok()) {
+                found.push((step, entry.path()));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn drop_old(&self) -> Result<()> {
+        let found = self.checkpoints()?;
+        for (_, path) in found.iter().rev().skip(KEEP) {
+            fs::remove_dir_all(path).with_context(|| format!("dropping `{}`", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn read_checkpoint<S: DeserializeOwned>(path: &Path) -> Result<Checkpoint<S>> {
+    let read = |name: &str| fs::read(path.join(name)).with_context(|| format!("`{name}`"));
+    let seal: Seal<S> = serde_json::from_slice(&read("state.json")?).context("`state.json`")?;
+    let (model, optim) = (read("model.safetensors")?, read("optim.safetensors")?);
+    if hex_sha256(&model) != seal.model_sha256 || hex_sha256(&optim) != seal.optim_sha256 {
+        bail!("its files do not match their hashes");
+    }
+    Ok(Checkpoint { step: seal.step, state: seal.state, model, optim })
+}
+
+/// Writes a file whole or not at all: temporary name, sync, rename.
+///
+/// # Errors
+/// Names the file and the reason; an earlier version of it is untouched then.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || -> Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| anyhow!(error.error))?;
+        sync_folder(folder)
+    };
+    write().with_context(|| format!("writing `{}`", path.display()))
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    // Not every file system syncs folders; the rename itself is what counts.
+    if let Ok(folder) = File::open(folder) {
+        folder.sync_all().or_else(|error| match error.kind() {
+            std::io::ErrorKind::InvalidInput | std::io::ErrorKind::Unsupported => Ok(()),
+            _ => Err(error),
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize, serde::Deserialize, PartialEq, Debug)]
+    struct State {
+        rate: f64,
+    }
+
+    fn run(folder: &Path) -> RunDir {
+        RunDir::create(&folder.join("run"), "seed = 1\n", &serde_json::json!({"device": "flex"})).unwrap()
+    }
+
+    #[test]
+    fn a_torn_checkpoint_is_skipped_and_old_ones_are_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path());
+        assert!(run.load::<State>().unwrap().is_none());
+        for step in 1..=5 {
+            run.save(step, &State { rate: 0.1 / 3.0 * step as f64 }, &[step as u8; 9], b"moments").unwrap();
+        }
+        assert_eq!(run.checkpoints().unwrap().iter().map(|(step, _)| *step).collect::<Vec<_>>(), [3, 4, 5]);
+        let newest = run.path("checkpoints/step-000005/model.safetensors");
+        fs::write(&newest, [5; 4]).unwrap();
+        let loaded = run.load::<State>().unwrap().unwrap();
+        assert_eq!((loaded.step, loaded.model), (4, vec![4; 9]));
+        assert_eq!(loaded.state, State { rate: 0.1 / 3.0 * 4.0 }, "floats survive exactly");
+    }
+
+    #[test]
+    fn metrics_are_cut_to_the_resumed_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path());
+        for step in 0..4 {
+            run.log(&serde_json::json!({"step": step, "loss": 1.5})).unwrap();
+        }
+        run.truncate_metrics(2).unwrap();
+        let text = fs::read_to_string(run.path("metrics.jsonl")).unwrap();
+        assert_eq!(text, "{\"loss\":1.5,\"step\":0}\n{\"loss\":1.5,\"step\":1}\n");
+    }
+
+    #[test]
+    fn a_folder_with_a_run_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path());
+        let again = RunDir::create(&folder.path().join("run"), "", &0);
+        assert!(again.err().unwrap().to_string().contains("already holds a run"));
+        assert!(RunDir::open(folder.path()).is_err());
+    }
+}

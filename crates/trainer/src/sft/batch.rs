@@ -1,0 +1,223 @@
+//! Training batches: scenes and their edits as token ids, labels of the seeing loss, all from a seed.
+
+use super::codes::CodeTable;
+use super::config::DataConfig;
+use anyhow::{Context, Result, bail};
+use earl_model::config::BOX_CELLS;
+use earl_model::sample::rng::{Key, uniform};
+use earl_model::sequence::{self, Placed, ProgramLayout, Step, Vocabulary, grammar};
+use earl_model::{CodeGrid, Mode, TokenId};
+use earl_scenes::{self as scenes, Example, Object, Scene};
+
+/// One step's data.
+pub struct Batch {
+    /// Source pictures.
+    pub sources: Vec<CodeGrid>,
+    /// What each source cell shows, `sources · cells`.
+    pub labels: Vec<CellLabel>,
+    /// Edits in groups of similar length.
+    pub groups: Vec<Vec<Edit>>,
+}
+
+/// One edit of one of the sources.
+pub struct Edit {
+    /// Index of its source.
+    pub source: usize,
+    /// Indices of its words.
+    pub words: Vec<usize>,
+    /// Its program.
+    pub program: ProgramLayout,
+}
+
+/// What a source cell shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellLabel {
+    /// The word: the object's name or the background's colour.
+    pub name: TokenId,
+    /// 0 natural or background, then the tints.
+    pub tint: usize,
+    /// Sprite part, or `grammar::PARTS` for the background.
+    pub part: usize,
+    /// Does a free box of each size start here?
+    pub free: [bool; BOX_CELLS.len()],
+}
+
+/// Makes batches; everything is a function of (seed, step).
+pub struct BatchMaker<'a> {
+    /// Ids.
+    pub vocabulary: &'a Vocabulary,
+    /// Codes of drawings.
+    pub codes: &'a CodeTable,
+    /// Settings.
+    pub config: &'a DataConfig,
+}
+
+impl BatchMaker<'_> {
+    /// The batch of a step.
+    ///
+    /// # Errors
+    /// If an example can't be written with the model's words: a defect, never a matter of luck.
+    pub fn make(&self, step: u64) -> Result<Batch> {
+        let config = self.config;
+        let scenes = (0..config.scenes_per_step as u64).map(|at| {
+            let index = step * config.scenes_per_step as u64 + at;
+            scenes::scene_edits(
+                config.seed,
+                index,
+                config.edits_per_scene,
+                &config.op_weights(),
+            )
+        });
+        self.assemble(scenes, step)
+    }
+
+    /// A batch of given examples, each inner list of one scene.
+    ///
+    /// # Errors
+    /// As [`BatchMaker::make`].
+    pub fn assemble(&self, scenes: impl Iterator<Item = Vec<Example>>, step: u64) -> Result<Batch> {
+        let config = self.config;
+        let (mut sources, mut labels, mut edits) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, examples) in scenes.enumerate() {
+            let index = step * config.scenes_per_step as u64 + at as u64;
+            let Some(first) = examples.first() else {
+                continue;
+            };
+            let source = sources.len();
+            sources.push(self.codes.scene(&first.scene));
+            labels.extend(cell_labels(self.vocabulary, &first.scene)?);
+            for (edit, example) in examples.iter().enumerate() {
+                let mode = self.mode(index, edit as u64);
+                edits.push(self.edit(source, example, mode).with_context(|| {
+                    format!(
+                        "example {} of scene {index}: `{}`",
+                        edit, example.instruction
+                    )
+                })?);
+            }
+        }
+        edits.sort_by_key(|edit: &Edit| edit.program.inputs.len());
+        let mut groups = Vec::new();
+        while !edits.is_empty() {
+            let rest = edits.split_off(config.group_size.min(edits.len()));
+            groups.push(std::mem::replace(&mut edits, rest));
+        }
+        Ok(Batch {
+            sources,
+            labels,
+            groups,
+        })
+    }
+
+    fn mode(&self, scene: u64, edit: u64) -> Mode {
+        let key = Key {
+            seed: self.config.seed,
+            purpose: 21,
+            index: scene,
+            position: edit,
+            token: 0,
+        };
+        let draw = uniform(key);
+        match draw {
+            _ if draw < self.config.full_share => Mode::Full,
+            _ if draw < self.config.full_share + self.config.think_share => Mode::Think,
+            _ => Mode::Local,
+        }
+    }
+
+    /// One example as token ids.
+    ///
+    /// # Errors
+    /// If a word or name is not in the vocabulary.
+    pub fn edit(&self, source: usize, example: &Example, mode: Mode) -> Result<Edit> {
+        let words = self.vocabulary.text().encode(&example.instruction)?;
+        let steps = self.steps(example, mode)?;
+        let picture = self.codes.target(&example.scene, &example.target);
+        let tokens = sequence::write(self.vocabulary, mode, &steps, &picture.codes)?;
+        let program = sequence::program_layout(self.vocabulary, mode, &tokens)?;
+        Ok(Edit {
+            source,
+            words,
+            program,
+        })
+    }
+
+    /// The example's plan as a program's steps.
+    ///
+    /// # Errors
+    /// If a name is not in the vocabulary.
+    pub fn steps(&self, example: &Example, mode: Mode) -> Result<Vec<Step>> {
+        let step = |step: &scenes::Step| -> Result<Step> {
+            Ok(match step {
+                scenes::Step::See(object) => Step::See(placed(self.vocabulary, object)?),
+                scenes::Step::Erase(object) => Step::Erase(placed(self.vocabulary, object)?),
+                scenes::Step::Draw(object) => {
+                    let codes = match mode {
+                        Mode::Local => self.codes.draw(object, example.scene.background),
+                        Mode::Full | Mode::Think => Vec::new(),
+                    };
+                    Step::Draw(placed(self.vocabulary, object)?, codes)
+                }
+                scenes::Step::Background(background) => {
+                    let code = (mode == Mode::Local).then(|| self.codes.flat(*background));
+                    Step::Background(word(self.vocabulary, background.name())?, code)
+                }
+            })
+        };
+        example.plan.iter().map(step).collect()
+    }
+}
+
+fn placed(vocabulary: &Vocabulary, object: &Object) -> Result<Placed> {
+    Ok(Placed {
+        name: vocabulary.names()[usize::from(object.class.0)],
+        tint: object
+            .tint
+            .map(|tint| word(vocabulary, tint.name()))
+            .transpose()?,
+        row: usize::from(object.row),
+        col: usize::from(object.col),
+        cells: usize::from(object.cells),
+    })
+}
+
+fn word(vocabulary: &Vocabulary, word: &str) -> Result<TokenId> {
+    match vocabulary.word_named(word) {
+        Some(token) => Ok(token),
+        None => bail!("the model has no word `{word}`"),
+    }
+}
+
+fn cell_labels(vocabulary: &Vocabulary, scene: &Scene) -> Result<Vec<CellLabel>> {
+    let side = usize::from(scenes::GRID);
+    let ground = word(vocabulary, scene.background.name())?;
+    let blank = CellLabel {
+        name: ground,
+        tint: 0,
+        part: grammar::PARTS,
+        free: [false; BOX_CELLS.len()],
+    };
+    let mut labels = vec![blank; side * side];
+    for object in &scene.objects {
+        let cells = usize::from(object.cells);
+        for at in 0..cells * cells {
+            let cell = (usize::from(object.row) + at / cells) * side
+                + usize::from(object.col)
+                + at % cells;
+            labels[cell].name = vocabulary.names()[usize::from(object.class.0)];
+            labels[cell].tint = object.tint.map_or(0, |tint| 1 + tint as usize);
+            labels[cell].part = grammar::part(cells, at / cells, at % cells);
+        }
+    }
+    for cell in 0..side * side {
+        for (size, &cells) in BOX_CELLS.iter().enumerate() {
+            let (row, col) = (cell / side, cell % side);
+            let inside = row + cells <= side && col + cells <= side;
+            labels[cell].free[size] = inside
+                && (0..cells * cells).all(|at| {
+                    labels[(row + at / cells) * side + col + at % cells].part == grammar::PARTS
+                });
+        }
+    }
+    Ok(labels)
+}

@@ -1,0 +1,119 @@
+//! Settings of supervised training, as `configs/*.toml` hold them under `[sft]`.
+
+use crate::optim::OptimConfig;
+use anyhow::{Result, bail};
+use earl_scenes::OpWeights;
+use serde::{Deserialize, Serialize};
+
+/// Settings of one supervised run; every key has a default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SftConfig {
+    /// Optimizer steps of the whole run.
+    pub steps: u64,
+    /// Seed of the initial weights.
+    pub seed: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+    /// Steps between looks at held-out edits.
+    pub probe_every: u64,
+    /// Held-out edits of each operation in such a look.
+    pub probe_examples: usize,
+    /// Weight of picture codes in the loss, beside control tokens (1).
+    pub code_weight: f64,
+    /// Weight of the seeing loss.
+    pub seeing_weight: f64,
+    /// Batches.
+    pub data: DataConfig,
+    /// Optimizer.
+    pub optim: OptimConfig,
+}
+
+/// What a batch holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// Seed of the scenes.
+    pub seed: u64,
+    /// Scenes in a step; each is read once.
+    pub scenes_per_step: usize,
+    /// Edits of each scene.
+    pub edits_per_scene: usize,
+    /// Edits of similar length that are padded to one another.
+    pub group_size: usize,
+    /// Share of edits trained in mode `full`.
+    pub full_share: f64,
+    /// Share of edits trained in mode `think`.
+    pub think_share: f64,
+    /// How often each operation is drawn, by its name; absent ones keep their default.
+    pub ops: std::collections::BTreeMap<String, f64>,
+}
+
+impl Default for SftConfig {
+    fn default() -> Self {
+        Self {
+            steps: 3_000,
+            seed: 1,
+            checkpoint_every: 200,
+            probe_every: 500,
+            probe_examples: 20,
+            code_weight: 1.0,
+            seeing_weight: 1.0,
+            data: DataConfig::default(),
+            optim: OptimConfig::default(),
+        }
+    }
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            scenes_per_step: 32,
+            edits_per_scene: 4,
+            group_size: 32,
+            full_share: 0.06,
+            think_share: 0.04,
+            ops: std::collections::BTreeMap::new(),
+        }
+    }
+}
+
+impl SftConfig {
+    /// The first broken rule, if any.
+    ///
+    /// # Errors
+    /// Names the key and the value found.
+    pub fn check(&self) -> Result<()> {
+        let data = &self.data;
+        for (key, value) in [
+            ("sft.steps", self.steps),
+            ("sft.checkpoint_every", self.checkpoint_every),
+            ("sft.probe_every", self.probe_every),
+            ("sft.data.scenes_per_step", data.scenes_per_step as u64),
+            ("sft.data.edits_per_scene", data.edits_per_scene as u64),
+            ("sft.data.group_size", data.group_size as u64),
+        ] {
+            if value == 0 {
+                bail!("`{key}` is 0; it must be at least 1");
+            }
+        }
+        let shares = [data.full_share, data.think_share];
+        if shares.iter().any(|share| !(0.0..=1.0).contains(share))
+            || shares.iter().sum::<f64>() > 1.0
+        {
+            bail!(
+                "`sft.data.full_share` and `think_share` are {shares:?}; they must lie in 0..=1 together"
+            );
+        }
+        self.optim.check()
+    }
+}
+
+impl DataConfig {
+    /// The operations' weights.
+    #[must_use]
+    pub fn op_weights(&self) -> OpWeights {
+        OpWeights::training(&self.ops)
+    }
+}

@@ -1,0 +1,116 @@
+//! Models on disk: bundles, checkpoints of runs, safetensors files.
+
+use crate::run_dir::write_file;
+use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
+use earl_model::checkpoint::bundle::{Bundle, Packed};
+use earl_model::checkpoint::{TensorMap, safetensors};
+use earl_model::editor::{LM_PREFIX, VISION_PREFIX};
+use earl_model::{Editor, ModelConfig, ModelError};
+use std::fs;
+use std::path::Path;
+
+/// A model read from disk.
+pub struct Stored {
+    /// Its configuration.
+    pub config: ModelConfig,
+    /// Its tensors.
+    pub tensors: TensorMap,
+    /// SHA-256 of the manifest or file, hex.
+    pub sha256: String,
+}
+
+impl Stored {
+    /// Reads a bundle (its folder or its `manifest.json`) or a safetensors file of a run.
+    ///
+    /// # Errors
+    /// If there is no model, or it is damaged.
+    pub fn read(path: &Path) -> Result<Self> {
+        let manifest = if path.is_dir() { path.join("manifest.json") } else { path.to_owned() };
+        if manifest.extension().is_some_and(|extension| extension == "safetensors") {
+            return Self::read_safetensors(&manifest);
+        }
+        if !manifest.is_file() {
+            bail!(
+                "there is no model at `{}`: give a bundle's folder (with `manifest.json`) or a `.safetensors` file",
+                path.display()
+            );
+        }
+        let bundle = open_bundle(&manifest)?;
+        Ok(Self { config: bundle.config()?, tensors: bundle.tensors()?, sha256: bundle.hash().to_owned() })
+    }
+
+    fn read_safetensors(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| format!("reading `{}`", path.display()))?;
+        let (tensors, config) =
+            safetensors::read(&bytes).with_context(|| format!("in `{}`", path.display()))?;
+        let Some(config) = config else {
+            bail!("`{}` does not say which model its tensors belong to", path.display());
+        };
+        let config: ModelConfig = serde_json::from_str(&config)
+            .with_context(|| format!("configuration inside `{}`", path.display()))?;
+        config.check()?;
+        let sha256 = earl_model::checkpoint::bundle::hex_sha256(&bytes);
+        Ok(Self { config, tensors, sha256 })
+    }
+
+    /// The model, ready to edit.
+    ///
+    /// # Errors
+    /// If its tensors do not fit its configuration.
+    pub fn editor(&self, device: &Device) -> Result<Editor> {
+        Ok(Editor::from_tensors(self.config.clone(), &self.tensors, device)?)
+    }
+
+    /// The tensors below a prefix.
+    #[must_use]
+    pub fn part(&self, prefix: &str) -> TensorMap {
+        let below = self.tensors.iter().filter(|(name, _)| name.starts_with(prefix));
+        below.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
+    }
+
+    /// The tensors an edit needs: decoder and picture tokenizer.
+    #[must_use]
+    pub fn edit_tensors(&self) -> TensorMap {
+        let mut tensors = self.part(LM_PREFIX);
+        tensors.extend(self.part(VISION_PREFIX));
+        tensors
+    }
+}
+
+/// Opens a bundle by its manifest's path, every chunk checked.
+///
+/// # Errors
+/// If a file is missing or damaged.
+pub fn open_bundle(manifest: &Path) -> Result<Bundle> {
+    let folder = manifest.parent().unwrap_or(Path::new("."));
+    let bytes = fs::read(manifest).with_context(|| format!("reading `{}`", manifest.display()))?;
+    let bundle = Bundle::open(&bytes, |chunk| {
+        fs::read(folder.join(chunk.path())).map_err(|error| ModelError::Read {
+            what: format!("`{}`", folder.join(chunk.path()).display()),
+            problem: error.to_string(),
+        })
+    });
+    bundle.with_context(|| format!("in bundle `{}`", folder.display()))
+}
+
+/// Writes a bundle: chunks first, the manifest last, then drops chunks it does not name.
+///
+/// # Errors
+/// If a file can't be written.
+pub fn write_bundle(folder: &Path, packed: &Packed) -> Result<()> {
+    let chunks = folder.join("chunks");
+    fs::create_dir_all(&chunks).with_context(|| format!("making `{}`", chunks.display()))?;
+    for (path, bytes) in &packed.chunks {
+        write_file(&folder.join(path), bytes)?;
+    }
+    write_file(&folder.join("manifest.json"), &packed.manifest)?;
+    for entry in fs::read_dir(&chunks)? {
+        let path = entry?.path();
+        let named = packed.chunks.iter().any(|(chunk, _)| folder.join(chunk) == path);
+        if !named && path.extension().is_some_and(|extension| extension == "bin") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
