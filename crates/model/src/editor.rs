@@ -14,7 +14,7 @@ use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId, Seed, TokenId};
 use crate::image::{background_colour, fit};
 use crate::lm::{Chunk, KvCache, LanguageModel};
-use crate::sample::choose;
+use crate::sample::{choose, log_prob};
 use crate::sample::rng::Key;
 use crate::sequence::{self, Expect, Grammar, Meaning, Step, Vocabulary};
 use crate::vision::LayeredVq;
@@ -109,6 +109,8 @@ pub struct EditOutcome {
     pub tokens: usize,
     /// Forward passes, prompt included.
     pub forwards: usize,
+    /// Log-probability of the program at temperature 1 under the grammar's mask, in nats.
+    pub log_prob: f64,
     /// Codes of the result.
     pub codes: CodeGrid,
     /// Codes of the source.
@@ -215,7 +217,7 @@ impl Editor {
         let mut session = Session::open(self, &source_codes, &words);
         let behind = background_colour(&fitted.picture, self.config.vision.patch);
         let program = session.write(request, behind, on_event).await?;
-        let forwards = session.forwards;
+        let (forwards, log_prob) = (session.forwards, session.log_prob);
 
         let (steps, picture) = sequence::parse(&self.vocabulary, request.mode, &program)?;
         let composed = match request.mode {
@@ -243,6 +245,7 @@ impl Editor {
             outside_changed,
             tokens: program.len(),
             forwards,
+            log_prob,
             codes,
             source_codes,
             program,
@@ -285,6 +288,8 @@ struct Session<'a> {
     /// Program tokens already in the cache.
     read: usize,
     forwards: usize,
+    /// Of the tokens chosen so far.
+    log_prob: f64,
 }
 
 impl<'a> Session<'a> {
@@ -309,6 +314,7 @@ impl<'a> Session<'a> {
             pointer_keys,
             read: 0,
             forwards: 2,
+            log_prob: 0.0,
         }
     }
 
@@ -389,17 +395,23 @@ impl<'a> Session<'a> {
                 let cells = pointers.dims()[2];
                 let logits = to_host(lm.control_logits(flat, pointers.reshape([1, cells]))).await?;
                 let allowed = allowed.iter().map(|token| token.0 as usize);
-                choose(&logits, allowed, request.temperature, key).map(|at| TokenId(at as u32))
+                let chosen = choose(&logits, allowed.clone(), request.temperature, key);
+                chosen.map(|at| (TokenId(at as u32), log_prob(&logits, allowed, at)))
             }
             _ => {
                 let logits = to_host(lm.code_logits(flat)).await?;
-                choose(&logits, 0..vocabulary.code_len(), request.temperature, key)
-                    .map(|at| vocabulary.code(CodeId(at as u32)))
+                let allowed = 0..vocabulary.code_len();
+                let chosen = choose(&logits, allowed.clone(), request.temperature, key);
+                chosen.map(|at| {
+                    (vocabulary.code(CodeId(at as u32)), log_prob(&logits, allowed, at))
+                })
             }
         };
-        chosen.ok_or(ModelError::NotANumber {
+        let (token, log_prob) = chosen.ok_or(ModelError::NotANumber {
             index: program.len(),
-        })
+        })?;
+        self.log_prob += log_prob;
+        Ok(token)
     }
 
     /// Reads the program's unread tail; the last token's hidden state, `[1, 1, hidden]`.

@@ -6,6 +6,7 @@
 //! Nothing is downloaded and nothing is random but by seed. No tensor, no model. The world is
 //! described in `docs/SCENES.md`.
 
+mod bench;
 mod class;
 mod dataset;
 mod edit;
@@ -21,6 +22,7 @@ mod scene;
 mod split;
 mod sprite;
 
+pub use bench::{BadLine, read_bench};
 pub use class::{Class, classes};
 pub use dataset::{OpWeights, example, scene_edits};
 pub use example::{Check, Example, NewObject, Op, SomeOf, Split, Step};

@@ -101,6 +101,12 @@ pub fn judge(
 }
 
 impl Score {
+    /// The score of an edit that was never made.
+    #[must_use]
+    pub fn failed() -> Self {
+        Self::nothing("there is no edit".into())
+    }
+
     fn nothing(fault: String) -> Self {
         Self {
             instruction: 0.0,

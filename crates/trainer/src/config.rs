@@ -31,13 +31,13 @@ pub struct Sizes {
     pub num_hidden_layers: usize,
     /// Width of the SwiGLU.
     pub intermediate_size: usize,
-    /// Width of the tokenizer's encoder.
-    pub tokenizer_hidden: usize,
+    /// Codes of the picture tokenizer.
+    pub codebook_size: usize,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { hidden_size: 192, num_hidden_layers: 6, intermediate_size: 512, tokenizer_hidden: 384 }
+        Self { hidden_size: 192, num_hidden_layers: 6, intermediate_size: 512, codebook_size: 8_192 }
     }
 }
 
@@ -75,7 +75,7 @@ impl RunConfig {
         model.lm.num_hidden_layers = self.model.num_hidden_layers;
         model.lm.intermediate_size = self.model.intermediate_size;
         model.lm.see_layer = model.lm.see_layer.min(self.model.num_hidden_layers);
-        model.vision.encoder_hidden = self.model.tokenizer_hidden;
+        model.vision.codebook_size = self.model.codebook_size;
         model.check()?;
         Ok(model)
     }

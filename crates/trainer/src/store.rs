@@ -21,18 +21,22 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Reads a bundle (its folder or its `manifest.json`) or a safetensors file of a run.
+    /// Reads a bundle (its folder or its `manifest.json`), a run's folder, or a safetensors file.
     ///
     /// # Errors
     /// If there is no model, or it is damaged.
     pub fn read(path: &Path) -> Result<Self> {
+        let weights = path.join("weights/model.safetensors");
+        if weights.is_file() {
+            return Self::read_safetensors(&weights);
+        }
         let manifest = if path.is_dir() { path.join("manifest.json") } else { path.to_owned() };
         if manifest.extension().is_some_and(|extension| extension == "safetensors") {
             return Self::read_safetensors(&manifest);
         }
         if !manifest.is_file() {
             bail!(
-                "there is no model at `{}`: give a bundle's folder (with `manifest.json`) or a `.safetensors` file",
+                "there is no model at `{}`: give a bundle's folder (with `manifest.json`), a run's folder or a `.safetensors` file",
                 path.display()
             );
         }

@@ -38,6 +38,15 @@ pub fn choose(
     best.map(|(at, _)| at)
 }
 
+/// Log-probability, in nats, of `chosen` among `candidates` at temperature 1; 0 if it is the only one.
+#[must_use]
+pub fn log_prob(logits: &[f32], candidates: impl IntoIterator<Item = usize>, chosen: usize) -> f64 {
+    let known = |at: usize| logits.get(at).map(|&logit| f64::from(logit));
+    let Some(own) = known(chosen) else { return 0.0 };
+    let candidates = candidates.into_iter().filter_map(known);
+    -libm::log(candidates.map(|logit| libm::exp(logit - own)).sum())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +68,14 @@ mod tests {
         assert_eq!(choose(&logits, 1..4, 0.0, key(0)), Some(2));
         assert_eq!(choose(&logits, [], 0.0, key(0)), None);
         assert_eq!(choose(&[f32::NAN], [0], 0.0, key(0)), None);
+    }
+
+    #[test]
+    fn log_probabilities_are_those_of_the_masked_softmax() {
+        // e^2 / (e^1 + e^2) = 0.731059; index 0 is masked.
+        let found = log_prob(&[9.0, 1.0, 2.0], [1, 2], 2);
+        assert!((found - 0.731_058_6f64.ln()).abs() < 1e-6, "{found}");
+        assert!(log_prob(&[3.0], [0], 0).abs() < 1e-12);
     }
 
     #[test]

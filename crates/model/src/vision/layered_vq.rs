@@ -9,7 +9,7 @@
 //! The codebook is made by `trainer tok`. Plain arithmetic on the host; no tensor.
 //! Start at [`LayeredVq::encode`] and [`LayeredVq::layer`].
 
-use crate::checkpoint::TensorMap;
+use crate::checkpoint::{HostTensor, TensorMap};
 use crate::config::VqConfig;
 use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId};
@@ -26,6 +26,14 @@ pub struct Layer {
 }
 
 impl Layer {
+    /// The layer in steps of 1/255, which half precision holds exactly: stored codebooks are the same
+    /// in every type.
+    fn in_bytes(self) -> Self {
+        let step = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() / 255.0;
+        let steps = |values: Vec<f32>| values.into_iter().map(step).collect();
+        Self { colour: steps(self.colour), alpha: steps(self.alpha) }
+    }
+
     /// RGB bytes of the layer over a flat background.
     #[must_use]
     pub fn over(&self, background: [u8; 3]) -> Vec<u8> {
@@ -81,7 +89,7 @@ impl LayeredVq {
         }
         Ok(Self {
             config: config.clone(),
-            layers,
+            layers: layers.into_iter().map(Layer::in_bytes).collect(),
         })
     }
 
@@ -97,15 +105,24 @@ impl LayeredVq {
             let problem = format!("`{CODES}` {wanted:?} is missing or misshapen (found {found:?})");
             return Err(ModelError::Tensors(problem));
         };
-        let unit = |values: &[f32]| values.iter().map(|value| value.clamp(0.0, 1.0)).collect();
         let layer = |row: &[f32]| Layer {
-            colour: unit(&row[..pixels * 3]),
-            alpha: unit(&row[pixels * 3..]),
+            colour: row[..pixels * 3].to_vec(),
+            alpha: row[pixels * 3..].to_vec(),
         };
         Self::new(
             config,
             codes.data.chunks_exact(pixels * 4).map(layer).collect(),
         )
+    }
+
+    /// Its tensors by name: what [`LayeredVq::from_tensors`] reads.
+    #[must_use]
+    pub fn tensors(&self) -> TensorMap {
+        let row = |layer: &Layer| layer.colour.iter().chain(&layer.alpha).copied().collect();
+        let rows: Vec<Vec<f32>> = self.layers.iter().map(row).collect();
+        let shape = vec![self.layers.len(), self.config.patch * self.config.patch * 4];
+        let codes = HostTensor { shape, data: rows.concat() };
+        TensorMap::from([(CODES.to_owned(), codes)])
     }
 
     /// The configuration it was made with.

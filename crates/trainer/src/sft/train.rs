@@ -65,19 +65,25 @@ impl Trainer {
     /// # Errors
     /// If the device fails.
     pub fn new(config: SftConfig, model: &ModelConfig, device: Device) -> Result<Self> {
+        Self::from_weights(config, model, device, TensorMap::new())
+    }
+
+    /// A decoder at step 0 with the given weights; what they lack (the seeing head of a shipped
+    /// model, say) gets initial values.
+    ///
+    /// # Errors
+    /// If the tensors do not fit the model.
+    pub fn from_weights(
+        config: SftConfig,
+        model: &ModelConfig,
+        device: Device,
+        given: TensorMap,
+    ) -> Result<Self> {
         let zeros = Self::zeros(model, &device);
-        let mut weights = TensorMap::new();
-        for (prefix, shapes) in [
-            (LM_PREFIX, collect(&zeros.lm, LM_PREFIX)?),
-            (SEEING_PREFIX, collect(&zeros.seeing, SEEING_PREFIX)?),
-        ] {
-            debug_assert!(shapes.keys().all(|name| name.starts_with(prefix)));
-            weights.extend(initial_tensors(
-                &shapes,
-                model.lm.num_hidden_layers,
-                config.seed,
-            ));
-        }
+        let mut shapes = collect(&zeros.lm, LM_PREFIX)?;
+        shapes.extend(collect(&zeros.seeing, SEEING_PREFIX)?);
+        let mut weights = initial_tensors(&shapes, model.lm.num_hidden_layers, config.seed);
+        weights.extend(given.into_iter().filter(|(name, _)| shapes.contains_key(name)));
         Self::resume(config, model, device, 0, &weights, TensorMap::new())
     }
 

@@ -8,7 +8,7 @@
 mod cells;
 mod kmeans;
 
-pub use cells::{CellTable, PIXELS, Part};
+pub use cells::{CellTable, PIXELS};
 
 use anyhow::{Result, bail};
 use earl_model::vision::Layer;

@@ -1,0 +1,243 @@
+//! `trainer edit`: one picture and a sentence, or a file of them.
+
+use super::eval::ModeName;
+use crate::device::DeviceName;
+use crate::hint;
+use crate::picture;
+use crate::run_dir::write_file;
+use crate::store::Stored;
+use anyhow::{Context, Result, bail};
+use earl_model::checkpoint::bundle::hex_sha256;
+use earl_model::{EditOutcome, EditRequest, Editor, Seed};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Flags of `edit`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The model: a bundle, a run or a safetensors file.
+    #[arg(long, default_value = "models/tiny")]
+    model: PathBuf,
+    /// The picture: PNG, JPEG or WebP.
+    #[arg(required_unless_present = "batch")]
+    image: Option<PathBuf>,
+    /// What to do, as one short sentence: "remove the cat".
+    #[arg(required_unless_present = "batch")]
+    instruction: Option<String>,
+    /// Edit every line of this file: {"image": path, "instruction": text, "seed": n?}.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["image", "instruction"])]
+    batch: Option<PathBuf>,
+    /// The edited PNG; with `--batch`, the folder for 000000.png … and results.jsonl.
+    #[arg(short, long)]
+    out: PathBuf,
+    /// How much of the picture the model writes.
+    #[arg(long, value_enum, default_value_t)]
+    mode: ModeName,
+    /// Seed of every random draw.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// 0 takes the likeliest token, 1 samples from the model.
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f32,
+    /// Sample this many edits (seeds seed, seed+1, …) and keep the likeliest.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+    candidates: u64,
+    /// Where to run.
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceName,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One line of a batch.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    #[serde(default)]
+    #[allow(dead_code, reason = "callers may number their lines; results are numbered by position")]
+    id: Option<Value>,
+    image: PathBuf,
+    instruction: String,
+    seed: Option<u64>,
+}
+
+/// Edits.
+///
+/// # Errors
+/// For a model or picture that can't be read, a sentence that is not understood, or a place that
+/// can't be written; nothing is written then.
+pub fn run(args: &Args) -> Result<()> {
+    let stored = Stored::read(&args.model)?;
+    let editor = stored.editor(&args.device.open()?)?;
+    let bench = Workbench { editor, sha256: stored.sha256, args };
+    match (&args.batch, &args.image, &args.instruction) {
+        (Some(batch), ..) => bench.batch(batch),
+        (None, Some(image), Some(instruction)) => bench.single(image, instruction),
+        _ => bail!("give a picture and a sentence, or `--batch`"),
+    }
+}
+
+struct Workbench<'a> {
+    editor: Editor,
+    sha256: String,
+    args: &'a Args,
+}
+
+/// An edit and what to say about it.
+struct Edited {
+    png: Vec<u8>,
+    facts: Value,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Candidate {
+    seed: u64,
+    log_prob: f64,
+}
+
+impl Workbench<'_> {
+    fn single(&self, image: &Path, instruction: &str) -> Result<()> {
+        let out = &self.args.out;
+        if out.is_dir() {
+            let problem = format!("`{}` is a folder", out.display());
+            return Err(hint::error(problem, "give `--out` the name of a PNG file"));
+        }
+        let edited = self.edit(image, instruction, self.args.seed)?;
+        write_file(out, &edited.png)?;
+        let mut facts = edited.facts;
+        facts["output"] = json!(out);
+        if self.args.json {
+            return super::print_json(&facts);
+        }
+        super::print_lines(&format!("{}wrote {}", edited.text, out.display()));
+        Ok(())
+    }
+
+    /// The best candidate's picture, with its recipe, and its facts.
+    fn edit(&self, image: &Path, instruction: &str, seed: u64) -> Result<Edited> {
+        let opened = picture::read(image)?;
+        let start = Instant::now();
+        let mut tried = Vec::new();
+        let mut best: Option<(u64, EditOutcome)> = None;
+        for at in 0..self.args.candidates {
+            let outcome = self.candidate(&opened.picture, instruction, seed.wrapping_add(at))?;
+            tried.push(Candidate { seed: seed.wrapping_add(at), log_prob: outcome.log_prob });
+            if best.as_ref().is_none_or(|(_, best)| outcome.log_prob > best.log_prob) {
+                best = Some((seed.wrapping_add(at), outcome));
+            }
+        }
+        let Some((seed, outcome)) = best else { bail!("no candidate") };
+        let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+        let recipe = json!({
+            "v": 1, "model": self.sha256, "instruction": instruction, "mode": self.args.mode.mode(),
+            "seed": seed, "temperature": self.args.temperature,
+            "image": hex_sha256(outcome.source.as_raw()),
+        });
+        let png = picture::png(&outcome.image, Some(("earl-recipe", &recipe.to_string())))?;
+        let notes: Vec<String> = opened.notes.into_iter().chain(outcome.fitted.clone()).collect();
+        let facts = json!({
+            "recipe": recipe, "notes": notes, "plan": outcome.plan,
+            "width": outcome.image.width(), "height": outcome.image.height(),
+            "outside": { "pixels": outcome.outside_pixels, "changed": outcome.outside_changed },
+            "tokens": outcome.tokens, "forwards": outcome.forwards, "log_prob": outcome.log_prob,
+            "candidates": tried, "milliseconds": milliseconds,
+        });
+        Ok(Edited { png, facts, text: describe(&outcome, &notes, milliseconds) })
+    }
+
+    fn candidate(&self, source: &image::RgbImage, instruction: &str, seed: u64) -> Result<EditOutcome> {
+        let warm = self.args.candidates > 1 && self.args.temperature == 0.0;
+        let request = EditRequest {
+            instruction: instruction.to_owned(),
+            mode: self.args.mode.mode(),
+            seed: Seed(seed),
+            temperature: if warm { 1.0 } else { self.args.temperature },
+        };
+        Ok(pollster::block_on(self.editor.edit(source, &request, &mut |_| ControlFlow::Continue(())))?)
+    }
+
+    fn batch(&self, file: &Path) -> Result<()> {
+        let text = fs::read_to_string(file).with_context(|| format!("reading `{}`", file.display()))?;
+        let folder = &self.args.out;
+        fs::create_dir_all(folder).with_context(|| format!("making `{}`", folder.display()))?;
+        let start = Instant::now();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let results: Vec<Result<Value>> =
+            lines.par_iter().enumerate().map(|(at, line)| self.line(file, at, line)).collect();
+        let results: Vec<Value> = results.into_iter().collect::<Result<_>>()?;
+        let rows: Vec<String> = results.iter().map(ToString::to_string).collect();
+        let mut text = rows.join("\n");
+        text.push('\n');
+        write_file(&folder.join("results.jsonl"), text.as_bytes())?;
+        let failed = results.iter().filter(|row| !row["error"].is_null()).count();
+        let summary = json!({
+            "edited": results.len() - failed, "failed": failed, "out": folder,
+            "seconds": start.elapsed().as_secs_f64(),
+        });
+        if self.args.json {
+            return super::print_json(&summary);
+        }
+        super::print_lines(&format!(
+            "{} edited, {failed} failed (see `error` in {})",
+            results.len() - failed,
+            folder.join("results.jsonl").display()
+        ));
+        Ok(())
+    }
+
+    /// The result row of a line. A bad line is a row with its error; only a file that can't be
+    /// written stops the batch.
+    fn line(&self, file: &Path, at: usize, line: &str) -> Result<Value> {
+        let edit = || -> Result<Edited> {
+            let line: Line = serde_json::from_str(line).context("not a line of a batch")?;
+            let beside = file.parent().unwrap_or(Path::new("")).join(&line.image);
+            let image = if line.image.exists() { line.image } else { beside };
+            self.edit(&image, &line.instruction, line.seed.unwrap_or(self.args.seed))
+        };
+        match edit() {
+            Ok(edited) => {
+                let name = format!("{at:06}.png");
+                write_file(&self.args.out.join(&name), &edited.png)?;
+                let mut facts = edited.facts;
+                facts["index"] = json!(at);
+                facts["output"] = json!(name);
+                Ok(facts)
+            }
+            Err(problem) => {
+                eprintln!("warning: line {}: {problem:#}", at + 1);
+                Ok(json!({ "index": at, "error": format!("{problem:#}"), "hint": hint::of(&problem) }))
+            }
+        }
+    }
+}
+
+fn describe(outcome: &EditOutcome, notes: &[String], milliseconds: f64) -> String {
+    let mut text = String::new();
+    for note in notes {
+        text += &format!("note: {note}\n");
+    }
+    for step in &outcome.plan {
+        let tint = step.tint.as_ref().map_or_else(String::new, |tint| format!("{tint} "));
+        text += &match step.cells {
+            0 => format!("{} {}\n", step.verb, step.name),
+            cells => format!(
+                "{} {tint}{} at row {}, column {}, {cells}×{cells} cells\n",
+                step.verb,
+                step.name,
+                step.row + 1,
+                step.col + 1
+            ),
+        };
+    }
+    text + &format!(
+        "{} of {} pixels outside the edit changed; {} tokens, {milliseconds:.0} ms\n",
+        outcome.outside_changed, outcome.outside_pixels, outcome.tokens
+    )
+}

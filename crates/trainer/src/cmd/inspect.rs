@@ -1,0 +1,76 @@
+//! `trainer inspect`: what a model's file or folder holds.
+
+use crate::store::Stored;
+use anyhow::Result;
+use earl_model::checkpoint::bundle::parse_manifest;
+use earl_model::editor::{LM_PREFIX, VISION_PREFIX};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+
+/// Flags of `inspect`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A bundle, a run or a safetensors file.
+    model: PathBuf,
+    /// List every tensor.
+    #[arg(long)]
+    tensors: bool,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads the whole model (every hash is checked) and describes it.
+///
+/// # Errors
+/// If it can't be read or is damaged: says where.
+pub fn run(args: &Args) -> Result<()> {
+    let stored = Stored::read(&args.model)?;
+    let count = |prefix: &str| -> usize {
+        stored.part(prefix).values().map(|tensor| tensor.data.len()).sum()
+    };
+    let (lm, vision) = (count(LM_PREFIX), count(VISION_PREFIX));
+    let mut facts = json!({
+        "model_sha256": stored.sha256,
+        "parameters": { "decoder": lm, "picture_tokenizer": vision },
+        "memory_bytes": { "f32": 4 * (lm + vision) },
+        "config": without_words(&serde_json::to_value(&stored.config)?),
+    });
+    let manifest = args.model.join("manifest.json");
+    if let Ok(bytes) = fs::read(&manifest) {
+        let manifest = parse_manifest(&bytes)?;
+        let mut stored_as = std::collections::BTreeMap::<String, u64>::new();
+        for tensor in &manifest.tensors {
+            *stored_as.entry(format!("{:?}", tensor.dtype).to_lowercase()).or_default() += tensor.length;
+        }
+        facts["bundle"] = json!({
+            "version": manifest.version, "bytes": manifest.size, "chunks": manifest.chunks.len(),
+            "bytes_by_dtype": stored_as, "licence": manifest.model.licence,
+        });
+    }
+    if args.tensors {
+        let shapes: Vec<Value> = stored
+            .tensors
+            .iter()
+            .map(|(name, tensor)| json!({ "name": name, "shape": tensor.shape }))
+            .collect();
+        facts["tensors"] = json!(shapes);
+    }
+    if args.json {
+        return super::print_json(&facts);
+    }
+    super::print_lines(&serde_json::to_string_pretty(&facts)?);
+    Ok(())
+}
+
+/// The configuration with its word lists as counts: they are long and say little.
+fn without_words(config: &Value) -> Value {
+    match config {
+        Value::Array(items) if items.len() > 20 => json!(format!("{} entries", items.len())),
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| (key.clone(), without_words(value))).collect()
+        }
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,271 @@
+//! `trainer sft`: the run around the supervised loop, from configuration to weights that can be used.
+
+use super::run_folder;
+use crate::config::RunConfig;
+use crate::device::DeviceName;
+use crate::interrupt;
+use crate::progress::Progress;
+use crate::run_dir::{RunDir, write_file};
+use crate::sft::batch::BatchMaker;
+use crate::sft::codes::CodeTable;
+use crate::sft::probe::probe;
+use crate::sft::train::{SftStep, Trainer};
+use crate::store::Stored;
+use crate::tok;
+use anyhow::{Context, Result, bail};
+use earl_kernels::precision::{Matmul, set_matmul};
+use earl_model::checkpoint::{TensorMap, safetensors};
+use earl_model::vision::LayeredVq;
+use earl_model::{Editor, ModelConfig};
+use earl_scenes::{Split, Style};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Flags of `sft`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Configuration of the run (TOML).
+    #[arg(long, required_unless_present = "resume")]
+    config: Option<PathBuf>,
+    /// Folder of the new run [default: runs/sft-<config>-N].
+    #[arg(long, conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Go on with this run from its newest whole checkpoint.
+    #[arg(long, value_name = "RUN", conflicts_with = "config")]
+    resume: Option<PathBuf>,
+    /// Start from this model's weights: a bundle, a run or a safetensors file.
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    init: Option<PathBuf>,
+    /// Steps of the run, instead of the configuration's.
+    #[arg(long, conflicts_with = "resume")]
+    steps: Option<u64>,
+    /// Where to train.
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceName,
+    /// Print the last step's figures as one JSON object on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a checkpoint holds beside tensors.
+#[derive(Debug, Serialize, Deserialize)]
+struct State {
+    edits: u64,
+    seconds: f64,
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Serialize)]
+struct Line<'a, T: Serialize> {
+    step: u64,
+    edits_seen: u64,
+    #[serde(flatten)]
+    what: &'a T,
+}
+
+/// Trains, or goes on training.
+///
+/// # Errors
+/// For a bad configuration, a folder that can't be written, or a loss that is no number.
+pub fn run(args: &Args) -> Result<()> {
+    interrupt::listen()?;
+    let (run, config) = match &args.resume {
+        Some(root) => {
+            let run = RunDir::open(root)?;
+            let config = RunConfig::parse(&run.config()?)
+                .with_context(|| format!("in `{}`", run.path("config.toml").display()))?;
+            (run, config)
+        }
+        None => start(args)?,
+    };
+    let model = config.model_config()?;
+    if config.sft.mixed_precision && !set_matmul(Matmul::Mixed) {
+        eprintln!("note: this CPU does not multiply bfloat16; products are made in f32");
+    }
+    let tokenizer = tokenizer(&run, &config, &model)?;
+    let mut session = Session::open(args, run, &config, &model, tokenizer)?;
+    session.train()?;
+    if args.json {
+        super::print_json(&session.summary())?;
+    }
+    Ok(())
+}
+
+fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
+    let Some(path) = &args.config else { bail!("no configuration; pass `--config`") };
+    let mut config = RunConfig::read(path)?;
+    config.sft.steps = args.steps.unwrap_or(config.sft.steps);
+    let folder = run_folder(args.out.as_deref(), "sft", path)?;
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let facts = serde_json::json!({
+        "verb": "sft", "version": env!("CARGO_PKG_VERSION"), "device": format!("{:?}", args.device),
+        "seed": config.sft.seed, "command": command, "parent": args.init,
+    });
+    let run = RunDir::create(&folder, &toml::to_string(&config)?, &facts)?;
+    eprintln!("run: {}", folder.display());
+    Ok((run, config))
+}
+
+/// The run's tokenizer: made once, then kept in its folder.
+fn tokenizer(run: &RunDir, config: &RunConfig, model: &ModelConfig) -> Result<LayeredVq> {
+    let path = run.path("weights/tokenizer.safetensors");
+    if path.is_file() {
+        return Ok(LayeredVq::from_tensors(&model.vision, &Stored::read(&path)?.tensors)?);
+    }
+    eprintln!("making the picture tokenizer's codebook");
+    let book = tok::codebook(&config.tok, model.vision.codebook_size, |_, _| ())?;
+    let tokenizer = LayeredVq::new(&model.vision, book.layers)?;
+    let bytes = safetensors::write(&tokenizer.tensors(), &serde_json::to_string(model)?)?;
+    write_file(&path, &bytes)?;
+    Ok(tokenizer)
+}
+
+struct Session<'a> {
+    run: RunDir,
+    config: &'a RunConfig,
+    model: &'a ModelConfig,
+    tokenizer: LayeredVq,
+    codes: CodeTable,
+    trainer: Trainer,
+    state: State,
+    last: Option<SftStep>,
+}
+
+impl<'a> Session<'a> {
+    fn open(
+        args: &Args,
+        run: RunDir,
+        config: &'a RunConfig,
+        model: &'a ModelConfig,
+        tokenizer: LayeredVq,
+    ) -> Result<Self> {
+        let device = args.device.open()?.autodiff();
+        let mut state = State { edits: 0, seconds: 0.0 };
+        let trainer = match run.load::<State>()? {
+            Some(checkpoint) => {
+                state = checkpoint.state;
+                let weights = safetensors::read(&checkpoint.model)?.0;
+                let moments = safetensors::read(&checkpoint.optim)?.0;
+                eprintln!("going on from step {}", checkpoint.step);
+                Trainer::resume(config.sft.clone(), model, device, checkpoint.step, &weights, moments)?
+            }
+            None => match &args.init {
+                Some(path) => {
+                    let stored = Stored::read(path)?;
+                    Trainer::from_weights(config.sft.clone(), model, device, stored.tensors)?
+                }
+                None => Trainer::new(config.sft.clone(), model, device)?,
+            },
+        };
+        run.truncate_metrics(trainer.steps_taken())?;
+        let codes = CodeTable::new(&tokenizer, Style::Fluent3d);
+        Ok(Self { run, config, model, tokenizer, codes, trainer, state, last: None })
+    }
+
+    fn train(&mut self) -> Result<()> {
+        let config = &self.config.sft;
+        let vocabulary = self.trainer.vocabulary().clone();
+        let mut progress = Progress::new("sft", self.trainer.steps_taken(), config.steps);
+        let start = Instant::now();
+        let (edits_before, seconds_before) = (self.state.edits, self.state.seconds);
+        while self.trainer.steps_taken() < config.steps {
+            let step = self.trainer.steps_taken();
+            let maker =
+                BatchMaker { vocabulary: &vocabulary, codes: &self.codes, config: &config.data };
+            let report = maker.make(step).and_then(|batch| self.trainer.step(&batch));
+            let report = report.with_context(|| {
+                format!(
+                    "at step {step} (scenes {}…); the last good checkpoint is in `{}`",
+                    step * config.data.scenes_per_step as u64,
+                    self.run.path("checkpoints").display()
+                )
+            })?;
+            self.state.edits += report.edits as u64;
+            self.state.seconds = seconds_before + start.elapsed().as_secs_f64();
+            self.run.log(&Line { step, edits_seen: self.state.edits, what: &report })?;
+            self.last = Some(report);
+            let rate = (self.state.edits - edits_before) as f64 / start.elapsed().as_secs_f64();
+            progress.step(step + 1, &describe(&report, rate));
+            self.after_step(&progress)?;
+            if interrupt::asked() {
+                self.save()?;
+                eprintln!("stopped; go on with `trainer sft --resume {}`", self.run.path("").display());
+                return Ok(());
+            }
+        }
+        self.save()
+    }
+
+    fn after_step(&mut self, progress: &Progress) -> Result<()> {
+        let (done, config) = (self.trainer.steps_taken(), &self.config.sft);
+        if done.is_multiple_of(config.probe_every) {
+            self.look(progress)?;
+        }
+        if done.is_multiple_of(config.checkpoint_every) {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Looks at held-out edits and logs what the model gets right.
+    fn look(&self, progress: &Progress) -> Result<()> {
+        let editor = self.editor()?;
+        let tallies = probe(&editor, &self.codes, Split::Seen, self.config.sft.probe_examples);
+        for (op, tally) in &tallies {
+            let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
+            progress.say(&format!(
+                "  {:10} verbs {:.2} found {:.2} plan {:.2} codes {:.2}",
+                op.name(),
+                share(tally.verbs, tally.n),
+                share(tally.found, tally.n),
+                share(tally.plan, tally.n),
+                share(tally.codes, tally.drawn),
+            ));
+        }
+        let by_op: std::collections::BTreeMap<&str, _> =
+            tallies.iter().map(|(op, tally)| (op.name(), tally)).collect();
+        let what = serde_json::json!({ "probe": by_op });
+        let step = self.trainer.steps_taken() - 1;
+        self.run.log(&Line { step, edits_seen: self.state.edits, what: &what })
+    }
+
+    fn editor(&self) -> Result<Editor> {
+        let device = DeviceName::Flex.open()?;
+        Ok(Editor::from_tensors(self.model.clone(), &self.weights()?, &device)?)
+    }
+
+    /// What an edit needs: decoder and tokenizer.
+    fn weights(&self) -> Result<TensorMap> {
+        let mut weights = self.trainer.checkpoint()?.0;
+        weights.retain(|name, _| name.starts_with(earl_model::editor::LM_PREFIX));
+        weights.extend(self.tokenizer.tensors());
+        Ok(weights)
+    }
+
+    fn save(&self) -> Result<()> {
+        let config = serde_json::to_string(self.model)?;
+        let (weights, moments) = self.trainer.checkpoint()?;
+        let step = self.trainer.steps_taken();
+        let (weights, moments) =
+            (safetensors::write(&weights, &config)?, safetensors::write(moments, &config)?);
+        self.run.save(step, &self.state, &weights, &moments)?;
+        let usable = safetensors::write(&self.weights()?, &config)?;
+        write_file(&self.run.path("weights/model.safetensors"), &usable)
+    }
+
+    fn summary(&self) -> serde_json::Value {
+        serde_json::json!({
+            "run": self.run.path(""), "step": self.trainer.steps_taken(), "steps": self.config.sft.steps,
+            "edits_seen": self.state.edits, "seconds": self.state.seconds, "last": self.last,
+        })
+    }
+}
+
+fn describe(report: &SftStep, rate: f64) -> String {
+    format!(
+        "loss {:.3} · control {:.3} · codes {:.3} · seeing {:.3} · grad {:.2} · {rate:.0} edits/s",
+        report.loss, report.control, report.code, report.seeing, report.grad_norm
+    )
+}
+

@@ -1,0 +1,187 @@
+//! Evaluation: a model and held-out edits in, scores with intervals and baselines out.
+//!
+//! ```text
+//! examples → edits (in parallel, in order) → oracle → rows → report
+//! ```
+//! A model's failure to write an edit ("not understood") is a row with score 0, never left out.
+//! Start at [`evaluate`].
+
+pub mod report;
+pub mod round_trip;
+pub mod stats;
+
+use anyhow::Result;
+use earl_model::{EditOutcome, EditRequest, Editor, Mode, Seed, compose};
+use earl_scenes::{Example, Op, Score, judge, render};
+use image::RgbImage;
+use rayon::prelude::*;
+use round_trip::psnr;
+use serde::Serialize;
+use std::ops::ControlFlow;
+
+/// How to edit.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How much of the picture the model writes.
+    pub mode: Mode,
+    /// 0 is greedy.
+    pub temperature: f32,
+    /// Seed of the sampler.
+    pub seed: u64,
+    /// Candidates of best-of-N, at temperature 1 if none is set; 1 is off.
+    pub best_of: u64,
+}
+
+/// One edit, scored.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The example's.
+    pub id: String,
+    /// Kind of edit.
+    pub op: Op,
+    /// The sentence.
+    pub instruction: String,
+    /// Seed of the sampler.
+    pub seed: u64,
+    /// The edit's score.
+    pub score: Score,
+    /// Success of the best of N candidates, by the oracle's overall score.
+    pub best_of: Option<bool>,
+    /// Overall score of the best of N candidates.
+    pub best_overall: Option<f32>,
+    /// Overall score of the source, copied.
+    pub copy: Score,
+    /// Score of the true edit.
+    pub truth: Score,
+    /// Score of the true edit after the tokenizer's round trip.
+    pub round_trip: Score,
+    /// Share of cells no right answer changes whose code is the source's; none with a new background.
+    pub codes_kept: Option<f64>,
+    /// PSNR of those cells against the source, dB; 99 for equal.
+    pub psnr_outside: Option<f64>,
+    /// Tokens generated.
+    pub tokens: usize,
+    /// Forward passes.
+    pub forwards: usize,
+    /// Why there is no edit.
+    pub failed: Option<String>,
+    /// Source, result and true edit.
+    #[serde(skip)]
+    pub pictures: [RgbImage; 3],
+}
+
+/// Edits every example and scores the results; `done` hears of each.
+///
+/// # Errors
+/// If the tokenizer refuses a scene's picture.
+pub fn evaluate(
+    editor: &Editor,
+    examples: &[Example],
+    settings: Settings,
+    done: &(dyn Fn() + Sync),
+) -> Result<Vec<Row>> {
+    examples
+        .par_iter()
+        .map(|example| {
+            let row = row(editor, example, settings);
+            done();
+            row
+        })
+        .collect()
+}
+
+fn row(editor: &Editor, example: &Example, settings: Settings) -> Result<Row> {
+    let tokenizer = editor.tokenizer();
+    let source = render(&example.scene, example.style);
+    let target = render(&example.target, example.style);
+    let reference = compose::paint(tokenizer, &tokenizer.encode(&source)?);
+    let back = compose::paint(tokenizer, &tokenizer.encode(&target)?);
+    let score = |picture: &RgbImage, reference: Option<&RgbImage>| {
+        judge(&source, picture, reference, &example.scene, &example.check, example.style)
+    };
+    // Whole pictures are decoded ones: what the tokenizer loses outside the edit is not the edit's fault.
+    let mode_reference = (settings.mode != Mode::Local).then_some(&reference);
+    let edit = |seed: u64, temperature: f32| edit(editor, &source, example, settings.mode, seed, temperature);
+
+    let outcome = edit(settings.seed, settings.temperature);
+    let (result, failed) = match &outcome {
+        Ok(outcome) => (outcome.image.clone(), None),
+        Err(problem) => (source.clone(), Some(problem.to_string())),
+    };
+    let best = (settings.best_of > 1).then(|| {
+        let warm = if settings.temperature > 0.0 { settings.temperature } else { 1.0 };
+        let candidates = (0..settings.best_of).filter_map(|at| edit(settings.seed + at, warm).ok());
+        let scores = candidates.map(|candidate| score(&candidate.image, mode_reference));
+        scores.max_by(|a, b| (a.overall, a.success).partial_cmp(&(b.overall, b.success)).unwrap_or(std::cmp::Ordering::Equal))
+    });
+    let stay = steady_cells(example);
+    let outside = outcome.as_ref().ok().filter(|_| stay.contains(&true));
+    Ok(Row {
+        id: example.id.clone(),
+        op: example.op,
+        instruction: example.instruction.clone(),
+        seed: settings.seed,
+        score: if failed.is_some() { Score::failed() } else { score(&result, mode_reference) },
+        best_of: best.as_ref().map(|best| best.as_ref().is_some_and(|score| score.success)),
+        best_overall: best.map(|best| best.map_or(0.0, |score| score.overall)),
+        copy: score(&source, None),
+        truth: score(&target, None),
+        round_trip: score(&back, Some(&reference)),
+        codes_kept: outside.map(|outcome| kept_share(outcome, &stay)),
+        psnr_outside: outside.map(|outcome| psnr_of(&source, &outcome.image, &stay)),
+        tokens: outcome.as_ref().map_or(0, |outcome| outcome.tokens),
+        forwards: outcome.as_ref().map_or(0, |outcome| outcome.forwards),
+        failed,
+        pictures: [source, result, target],
+    })
+}
+
+fn edit(
+    editor: &Editor,
+    source: &RgbImage,
+    example: &Example,
+    mode: Mode,
+    seed: u64,
+    temperature: f32,
+) -> Result<EditOutcome, earl_model::ModelError> {
+    let request =
+        EditRequest { instruction: example.instruction.clone(), mode, seed: Seed(seed), temperature };
+    pollster::block_on(editor.edit(source, &request, &mut |_| ControlFlow::Continue(())))
+}
+
+/// Cells that no right answer changes: outside the boxes of objects that go and of every place a new
+/// one may take; none with a new background.
+fn steady_cells(example: &Example) -> Vec<bool> {
+    let side = usize::from(earl_scenes::GRID);
+    let mut stay = vec![example.check.background == example.scene.background; side * side];
+    let gone = example.scene.objects.iter().enumerate();
+    let gone = gone.filter(|(at, _)| !example.check.kept.contains(at));
+    let gone = gone.map(|(_, object)| [object.row, object.col, object.cells]);
+    let new = example.check.new.iter().flat_map(|new| new.places.iter().copied());
+    for [row, col, cells] in gone.chain(new) {
+        for at in 0..usize::from(cells) * usize::from(cells) {
+            let (down, right) = (at / usize::from(cells), at % usize::from(cells));
+            stay[(usize::from(row) + down) * side + usize::from(col) + right] = false;
+        }
+    }
+    stay
+}
+
+fn kept_share(outcome: &EditOutcome, stay: &[bool]) -> f64 {
+    let pairs = outcome.codes.codes.iter().zip(&outcome.source_codes.codes).zip(stay);
+    let kept: Vec<bool> = pairs.filter(|(_, stay)| **stay).map(|((a, b), _)| a == b).collect();
+    kept.iter().filter(|same| **same).count() as f64 / kept.len().max(1) as f64
+}
+
+fn psnr_of(source: &RgbImage, result: &RgbImage, stay: &[bool]) -> f64 {
+    let side = usize::from(earl_scenes::GRID);
+    let cell = earl_scenes::CELL_PX;
+    let pick = |picture: &RgbImage| {
+        let inside = |x: u32, y: u32| stay[(y / cell) as usize * side + (x / cell) as usize];
+        let pixels = picture.enumerate_pixels().filter(|(x, y, _)| inside(*x, *y));
+        let bytes: Vec<u8> = pixels.flat_map(|(_, _, pixel)| pixel.0).collect();
+        RgbImage::from_raw(bytes.len() as u32 / 3, 1, bytes).unwrap_or_default()
+    };
+    psnr(&pick(source), &pick(result))
+}
+

@@ -1,0 +1,32 @@
+//! What a reader can do about an error: the hint carried by it, or by the model's own error in it.
+
+use earl_model::ModelError;
+use std::fmt;
+
+/// An error with a hint of its own.
+#[derive(Debug)]
+pub struct Hinted {
+    message: String,
+    hint: String,
+}
+
+impl fmt::Display for Hinted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Hinted {}
+
+/// An error that says what to do.
+pub fn error(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    Hinted { message: message.into(), hint: hint.into() }.into()
+}
+
+/// The hint of an error, if any link of its chain has one.
+pub fn of(problem: &anyhow::Error) -> Option<String> {
+    problem.chain().find_map(|link| {
+        let own = link.downcast_ref::<Hinted>().map(|hinted| hinted.hint.clone());
+        own.or_else(|| link.downcast_ref::<ModelError>().map(ModelError::hint))
+    })
+}
