@@ -14,8 +14,8 @@ use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId, Seed, TokenId};
 use crate::image::{background_colour, fit};
 use crate::lm::{Chunk, KvCache, LanguageModel};
-use crate::sample::{choose, log_prob};
 use crate::sample::rng::Key;
+use crate::sample::{choose, log_prob};
 use crate::sequence::{self, Expect, Grammar, Meaning, Step, Vocabulary};
 use crate::vision::LayeredVq;
 use burn::tensor::{Device, Tensor};
@@ -403,7 +403,10 @@ impl<'a> Session<'a> {
                 let allowed = 0..vocabulary.code_len();
                 let chosen = choose(&logits, allowed.clone(), request.temperature, key);
                 chosen.map(|at| {
-                    (vocabulary.code(CodeId(at as u32)), log_prob(&logits, allowed, at))
+                    (
+                        vocabulary.code(CodeId(at as u32)),
+                        log_prob(&logits, allowed, at),
+                    )
                 })
             }
         };

@@ -14,6 +14,7 @@ pub mod compose;
 pub mod config;
 pub mod editor;
 pub mod error;
+pub mod files;
 pub mod ids;
 pub mod image;
 pub mod lm;

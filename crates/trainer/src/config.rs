@@ -37,7 +37,12 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { hidden_size: 192, num_hidden_layers: 6, intermediate_size: 512, codebook_size: 8_192 }
+        Self {
+            hidden_size: 192,
+            num_hidden_layers: 6,
+            intermediate_size: 512,
+            codebook_size: 8_192,
+        }
     }
 }
 
@@ -47,8 +52,8 @@ impl RunConfig {
     /// # Errors
     /// Names the file, the line and the valid keys, or the broken rule.
     pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("reading `{}`", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("reading `{}`", path.display()))?;
         Self::parse(&text).with_context(|| format!("in `{}`", path.display()))
     }
 
@@ -89,8 +94,14 @@ pub fn scene_words() -> WordsConfig {
         max_words: MAX_WORDS,
         names: classes().iter().map(|class| class.name.clone()).collect(),
         tintable: classes().iter().map(|class| class.tintable).collect(),
-        tints: Tint::ALL.iter().map(|tint| tint.name().to_owned()).collect(),
-        backgrounds: Background::ALL.iter().map(|colour| colour.name().to_owned()).collect(),
+        tints: Tint::ALL
+            .iter()
+            .map(|tint| tint.name().to_owned())
+            .collect(),
+        backgrounds: Background::ALL
+            .iter()
+            .map(|colour| colour.name().to_owned())
+            .collect(),
     }
 }
 
@@ -101,11 +112,20 @@ mod tests {
     #[test]
     fn unknown_keys_and_broken_rules_are_named() {
         let error = RunConfig::parse("[sft]\nstepz = 3\n").unwrap_err();
-        assert!(format!("{error:#}").contains("unknown field `stepz`"), "{error:#}");
+        assert!(
+            format!("{error:#}").contains("unknown field `stepz`"),
+            "{error:#}"
+        );
         let error = RunConfig::parse("[sft]\nsteps = 0\n").unwrap_err();
-        assert_eq!(format!("{error:#}"), "`sft.steps` is 0; it must be at least 1");
+        assert_eq!(
+            format!("{error:#}"),
+            "`sft.steps` is 0; it must be at least 1"
+        );
         let error = RunConfig::parse("[model]\nhidden_size = 32\n").unwrap_err();
-        assert!(format!("{error:#}").contains("num_key_value_heads"), "{error:#}");
+        assert!(
+            format!("{error:#}").contains("num_key_value_heads"),
+            "{error:#}"
+        );
         assert_eq!(RunConfig::parse("").unwrap(), RunConfig::default());
     }
 }

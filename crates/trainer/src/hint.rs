@@ -20,13 +20,19 @@ impl std::error::Error for Hinted {}
 
 /// An error that says what to do.
 pub fn error(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
-    Hinted { message: message.into(), hint: hint.into() }.into()
+    Hinted {
+        message: message.into(),
+        hint: hint.into(),
+    }
+    .into()
 }
 
 /// The hint of an error, if any link of its chain has one.
 pub fn of(problem: &anyhow::Error) -> Option<String> {
     problem.chain().find_map(|link| {
-        let own = link.downcast_ref::<Hinted>().map(|hinted| hinted.hint.clone());
+        let own = link
+            .downcast_ref::<Hinted>()
+            .map(|hinted| hinted.hint.clone());
         own.or_else(|| link.downcast_ref::<ModelError>().map(ModelError::hint))
     })
 }

@@ -31,7 +31,14 @@ impl Progress {
             bar
         });
         let now = Instant::now();
-        Self { bar, what, total, first, start: now, spoken: now }
+        Self {
+            bar,
+            what,
+            total,
+            first,
+            start: now,
+            spoken: now,
+        }
     }
 
     /// After a step: `done` of the total, and what to say.
@@ -44,7 +51,10 @@ impl Progress {
             let taken = done.saturating_sub(self.first).max(1) as f64;
             let left = elapsed / taken * self.total.saturating_sub(done) as f64;
             let (total, what) = (self.total, self.what);
-            eprintln!("{what} {done}/{total} · {:.0} min left · {message}", left / 60.0);
+            eprintln!(
+                "{what} {done}/{total} · {:.0} min left · {message}",
+                left / 60.0
+            );
             self.spoken = Instant::now();
         }
     }

@@ -51,15 +51,21 @@ impl RunDir {
     /// If the folder holds a run or can't be written.
     pub fn create(root: &Path, config: &str, facts: &impl Serialize) -> Result<Self> {
         if root.join("config.toml").exists() {
-            bail!("`{}` already holds a run; pass `--resume {0}` to go on with it, or another `--out`", root.display());
+            bail!(
+                "`{}` already holds a run; pass `--resume {0}` to go on with it, or another `--out`",
+                root.display()
+            );
         }
         for folder in ["checkpoints", "samples", "weights"] {
             let folder = root.join(folder);
-            fs::create_dir_all(&folder).with_context(|| format!("making `{}`", folder.display()))?;
+            fs::create_dir_all(&folder)
+                .with_context(|| format!("making `{}`", folder.display()))?;
         }
         write_file(&root.join("config.toml"), config.as_bytes())?;
         write_file(&root.join("run.json"), &serde_json::to_vec_pretty(facts)?)?;
-        Ok(Self { root: root.to_owned() })
+        Ok(Self {
+            root: root.to_owned(),
+        })
     }
 
     /// A run that exists.
@@ -68,9 +74,14 @@ impl RunDir {
     /// If the folder holds none.
     pub fn open(root: &Path) -> Result<Self> {
         if !root.join("config.toml").is_file() {
-            bail!("`{}` holds no run (no `config.toml`); start one with `--config`", root.display());
+            bail!(
+                "`{}` holds no run (no `config.toml`); start one with `--config`",
+                root.display()
+            );
         }
-        Ok(Self { root: root.to_owned() })
+        Ok(Self {
+            root: root.to_owned(),
+        })
     }
 
     /// A path inside the run.
@@ -92,10 +103,21 @@ impl RunDir {
     ///
     /// # Errors
     /// If it can't be written; earlier checkpoints are untouched then.
-    pub fn save(&self, step: u64, state: &impl Serialize, model: &[u8], optim: &[u8]) -> Result<()> {
+    pub fn save(
+        &self,
+        step: u64,
+        state: &impl Serialize,
+        model: &[u8],
+        optim: &[u8],
+    ) -> Result<()> {
         let folder = self.path("checkpoints");
         let (fresh, name) = (folder.join(".fresh"), format!("step-{step:06}"));
-        let seal = Seal { step, model_sha256: hex_sha256(model), optim_sha256: hex_sha256(optim), state };
+        let seal = Seal {
+            step,
+            model_sha256: hex_sha256(model),
+            optim_sha256: hex_sha256(optim),
+            state,
+        };
         let write = || -> Result<()> {
             if fresh.exists() {
                 fs::remove_dir_all(&fresh)?;
@@ -113,7 +135,10 @@ impl RunDir {
             write_file(&self.path("latest"), format!("{step}\n").as_bytes())
         };
         write().with_context(|| {
-            format!("writing checkpoint `{name}` in `{}`; the last good one is kept", folder.display())
+            format!(
+                "writing checkpoint `{name}` in `{}`; the last good one is kept",
+                folder.display()
+            )
         })?;
         self.drop_old()
     }
@@ -143,7 +168,8 @@ impl RunDir {
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
         let mut text = serde_json::to_string(line)?;
         text.push('\n');
-        file.write_all(text.as_bytes()).with_context(|| format!("writing `{}`", path.display()))
+        file.write_all(text.as_bytes())
+            .with_context(|| format!("writing `{}`", path.display()))
     }
 
     /// Cuts `metrics.jsonl` to lines of steps below `step`: what an uninterrupted run would hold.
@@ -171,10 +197,15 @@ impl RunDir {
     fn checkpoints(&self) -> Result<Vec<(u64, PathBuf)>> {
         let folder = self.path("checkpoints");
         let mut found = Vec::new();
-        for entry in fs::read_dir(&folder).with_context(|| format!("listing `{}`", folder.display()))? {
+        for entry in
+            fs::read_dir(&folder).with_context(|| format!("listing `{}`", folder.display()))?
+        {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(step) = name.strip_prefix("step-").and_then(|step| step.parse().ok()) {
+            if let Some(step) = name
+                .strip_prefix("step-")
+                .and_then(|step| step.parse().ok())
+            {
                 found.push((step, entry.path()));
             }
         }
@@ -198,7 +229,12 @@ fn read_checkpoint<S: DeserializeOwned>(path: &Path) -> Result<Checkpoint<S>> {
     if hex_sha256(&model) != seal.model_sha256 || hex_sha256(&optim) != seal.optim_sha256 {
         bail!("its files do not match their hashes");
     }
-    Ok(Checkpoint { step: seal.step, state: seal.state, model, optim })
+    Ok(Checkpoint {
+        step: seal.step,
+        state: seal.state,
+        model,
+        optim,
+    })
 }
 
 /// Writes a file whole or not at all: temporary name, sync, rename.
@@ -206,15 +242,29 @@ fn read_checkpoint<S: DeserializeOwned>(path: &Path) -> Result<Checkpoint<S>> {
 /// # Errors
 /// Names the file and the reason; an earlier version of it is untouched then.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let write = || -> Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut file = readable_by_all().tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| anyhow!(error.error))?;
         sync_folder(folder)
     };
     write().with_context(|| format!("writing `{}`", path.display()))
+}
+
+/// Temporary files are private by default; results are files like any other.
+fn readable_by_all() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o644));
+    }
+    builder
 }
 
 fn sync_folder(folder: &Path) -> Result<()> {
@@ -238,7 +288,12 @@ mod tests {
     }
 
     fn run(folder: &Path) -> RunDir {
-        RunDir::create(&folder.join("run"), "seed = 1\n", &serde_json::json!({"device": "flex"})).unwrap()
+        RunDir::create(
+            &folder.join("run"),
+            "seed = 1\n",
+            &serde_json::json!({"device": "flex"}),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -247,14 +302,35 @@ mod tests {
         let run = run(folder.path());
         assert!(run.load::<State>().unwrap().is_none());
         for step in 1..=5 {
-            run.save(step, &State { rate: 0.1 / 3.0 * step as f64 }, &[step as u8; 9], b"moments").unwrap();
+            run.save(
+                step,
+                &State {
+                    rate: 0.1 / 3.0 * step as f64,
+                },
+                &[step as u8; 9],
+                b"moments",
+            )
+            .unwrap();
         }
-        assert_eq!(run.checkpoints().unwrap().iter().map(|(step, _)| *step).collect::<Vec<_>>(), [3, 4, 5]);
+        assert_eq!(
+            run.checkpoints()
+                .unwrap()
+                .iter()
+                .map(|(step, _)| *step)
+                .collect::<Vec<_>>(),
+            [3, 4, 5]
+        );
         let newest = run.path("checkpoints/step-000005/model.safetensors");
         fs::write(&newest, [5; 4]).unwrap();
         let loaded = run.load::<State>().unwrap().unwrap();
         assert_eq!((loaded.step, loaded.model), (4, vec![4; 9]));
-        assert_eq!(loaded.state, State { rate: 0.1 / 3.0 * 4.0 }, "floats survive exactly");
+        assert_eq!(
+            loaded.state,
+            State {
+                rate: 0.1 / 3.0 * 4.0
+            },
+            "floats survive exactly"
+        );
     }
 
     #[test]
@@ -262,11 +338,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = run(folder.path());
         for step in 0..4 {
-            run.log(&serde_json::json!({"step": step, "loss": 1.5})).unwrap();
+            run.log(&serde_json::json!({"step": step, "loss": 1.5}))
+                .unwrap();
         }
         run.truncate_metrics(2).unwrap();
         let text = fs::read_to_string(run.path("metrics.jsonl")).unwrap();
-        assert_eq!(text, "{\"loss\":1.5,\"step\":0}\n{\"loss\":1.5,\"step\":1}\n");
+        assert_eq!(
+            text,
+            "{\"loss\":1.5,\"step\":0}\n{\"loss\":1.5,\"step\":1}\n"
+        );
     }
 
     #[test]
@@ -274,7 +354,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         run(folder.path());
         let again = RunDir::create(&folder.path().join("run"), "", &0);
-        assert!(again.err().unwrap().to_string().contains("already holds a run"));
+        assert!(
+            again
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("already holds a run")
+        );
         assert!(RunDir::open(folder.path()).is_err());
     }
 }

@@ -30,8 +30,15 @@ impl Stored {
         if weights.is_file() {
             return Self::read_safetensors(&weights);
         }
-        let manifest = if path.is_dir() { path.join("manifest.json") } else { path.to_owned() };
-        if manifest.extension().is_some_and(|extension| extension == "safetensors") {
+        let manifest = if path.is_dir() {
+            path.join("manifest.json")
+        } else {
+            path.to_owned()
+        };
+        if manifest
+            .extension()
+            .is_some_and(|extension| extension == "safetensors")
+        {
             return Self::read_safetensors(&manifest);
         }
         if !manifest.is_file() {
@@ -41,7 +48,11 @@ impl Stored {
             );
         }
         let bundle = open_bundle(&manifest)?;
-        Ok(Self { config: bundle.config()?, tensors: bundle.tensors()?, sha256: bundle.hash().to_owned() })
+        Ok(Self {
+            config: bundle.config()?,
+            tensors: bundle.tensors()?,
+            sha256: bundle.hash().to_owned(),
+        })
     }
 
     fn read_safetensors(path: &Path) -> Result<Self> {
@@ -49,13 +60,20 @@ impl Stored {
         let (tensors, config) =
             safetensors::read(&bytes).with_context(|| format!("in `{}`", path.display()))?;
         let Some(config) = config else {
-            bail!("`{}` does not say which model its tensors belong to", path.display());
+            bail!(
+                "`{}` does not say which model its tensors belong to",
+                path.display()
+            );
         };
         let config: ModelConfig = serde_json::from_str(&config)
             .with_context(|| format!("configuration inside `{}`", path.display()))?;
         config.check()?;
         let sha256 = earl_model::checkpoint::bundle::hex_sha256(&bytes);
-        Ok(Self { config, tensors, sha256 })
+        Ok(Self {
+            config,
+            tensors,
+            sha256,
+        })
     }
 
     /// The model, ready to edit.
@@ -63,14 +81,23 @@ impl Stored {
     /// # Errors
     /// If its tensors do not fit its configuration.
     pub fn editor(&self, device: &Device) -> Result<Editor> {
-        Ok(Editor::from_tensors(self.config.clone(), &self.tensors, device)?)
+        Ok(Editor::from_tensors(
+            self.config.clone(),
+            &self.tensors,
+            device,
+        )?)
     }
 
     /// The tensors below a prefix.
     #[must_use]
     pub fn part(&self, prefix: &str) -> TensorMap {
-        let below = self.tensors.iter().filter(|(name, _)| name.starts_with(prefix));
-        below.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
+        let below = self
+            .tensors
+            .iter()
+            .filter(|(name, _)| name.starts_with(prefix));
+        below
+            .map(|(name, tensor)| (name.clone(), tensor.clone()))
+            .collect()
     }
 
     /// The tensors an edit needs: decoder and picture tokenizer.
@@ -111,7 +138,10 @@ pub fn write_bundle(folder: &Path, packed: &Packed) -> Result<()> {
     write_file(&folder.join("manifest.json"), &packed.manifest)?;
     for entry in fs::read_dir(&chunks)? {
         let path = entry?.path();
-        let named = packed.chunks.iter().any(|(chunk, _)| folder.join(chunk) == path);
+        let named = packed
+            .chunks
+            .iter()
+            .any(|(chunk, _)| folder.join(chunk) == path);
         if !named && path.extension().is_some_and(|extension| extension == "bin") {
             fs::remove_file(&path)?;
         }

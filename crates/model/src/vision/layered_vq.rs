@@ -31,7 +31,10 @@ impl Layer {
     fn in_bytes(self) -> Self {
         let step = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() / 255.0;
         let steps = |values: Vec<f32>| values.into_iter().map(step).collect();
-        Self { colour: steps(self.colour), alpha: steps(self.alpha) }
+        Self {
+            colour: steps(self.colour),
+            alpha: steps(self.alpha),
+        }
     }
 
     /// RGB bytes of the layer over a flat background.
@@ -121,7 +124,10 @@ impl LayeredVq {
         let row = |layer: &Layer| layer.colour.iter().chain(&layer.alpha).copied().collect();
         let rows: Vec<Vec<f32>> = self.layers.iter().map(row).collect();
         let shape = vec![self.layers.len(), self.config.patch * self.config.patch * 4];
-        let codes = HostTensor { shape, data: rows.concat() };
+        let codes = HostTensor {
+            shape,
+            data: rows.concat(),
+        };
         TensorMap::from([(CODES.to_owned(), codes)])
     }
 

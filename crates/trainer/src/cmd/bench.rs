@@ -78,9 +78,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn kernels(repeats: usize, filter: &str) -> Value {
     let rows = earl_kernels::bench::run(repeats, filter);
-    let row = |row: &earl_kernels::bench::BenchRow| {
-        json!({ "name": row.name, "plain_ms": row.plain_ms, "fused_ms": row.fused_ms, "ratio": row.plain_ms / row.fused_ms })
-    };
+    let row = |row: &earl_kernels::bench::BenchRow| json!({ "name": row.name, "plain_ms": row.plain_ms, "fused_ms": row.fused_ms, "ratio": row.plain_ms / row.fused_ms });
     json!({
         "instruction_set": earl_kernels::bench::instruction_set(),
         "rows": rows.iter().map(row).collect::<Vec<_>>(),
@@ -95,9 +93,16 @@ fn edits(stored: &Stored, limit: u64) -> Result<Value> {
         for index in 0..limit {
             let example = example(0, index, Split::Seen, None);
             let source = render(&example.scene, example.style);
-            let request = EditRequest { instruction: example.instruction, mode, seed: Seed(0), temperature: 0.0 };
+            let request = EditRequest {
+                instruction: example.instruction,
+                mode,
+                seed: Seed(0),
+                temperature: 0.0,
+            };
             let start = Instant::now();
-            let outcome = pollster::block_on(editor.edit(&source, &request, &mut |_| ControlFlow::Continue(())))?;
+            let outcome = pollster::block_on(
+                editor.edit(&source, &request, &mut |_| ControlFlow::Continue(())),
+            )?;
             times.push(start.elapsed().as_secs_f64() * 1e3);
             tokens += outcome.tokens;
             forwards += outcome.forwards;
@@ -108,7 +113,13 @@ fn edits(stored: &Stored, limit: u64) -> Result<Value> {
             "tokens_per_edit": tokens as f64 / limit as f64,
             "forwards_per_edit": forwards as f64 / limit as f64,
         });
-        modes.insert(serde_json::to_value(mode)?.as_str().unwrap_or_default().to_owned(), figures);
+        modes.insert(
+            serde_json::to_value(mode)?
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+            figures,
+        );
     }
     Ok(json!({ "edits": limit, "modes": modes }))
 }
@@ -116,14 +127,21 @@ fn edits(stored: &Stored, limit: u64) -> Result<Value> {
 fn sft(config: &RunConfig, steps: u64) -> Result<Value> {
     let model = config.model_config()?;
     let book = tok::codebook(&config.tok, model.vision.codebook_size, |_, _| ())?;
-    let codes = CodeTable::new(&LayeredVq::new(&model.vision, book.layers)?, Style::Fluent3d);
+    let codes = CodeTable::new(
+        &LayeredVq::new(&model.vision, book.layers)?,
+        Style::Fluent3d,
+    );
     let mut rates = Vec::new();
     for precision in [Matmul::Full, Matmul::Mixed] {
         set_matmul(precision);
         let device = DeviceName::Flex.open()?.autodiff();
         let mut trainer = Trainer::new(config.sft.clone(), &model, device)?;
         let vocabulary = trainer.vocabulary().clone();
-        let maker = BatchMaker { vocabulary: &vocabulary, codes: &codes, config: &config.sft.data };
+        let maker = BatchMaker {
+            vocabulary: &vocabulary,
+            codes: &codes,
+            config: &config.sft.data,
+        };
         trainer.step(&maker.make(0)?)?;
         let start = Instant::now();
         let mut edits = 0;

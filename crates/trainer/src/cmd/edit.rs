@@ -8,6 +8,7 @@ use crate::run_dir::write_file;
 use crate::store::Stored;
 use anyhow::{Context, Result, bail};
 use earl_model::checkpoint::bundle::hex_sha256;
+use earl_model::files::encode_png;
 use earl_model::{EditOutcome, EditRequest, Editor, Seed};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -60,7 +61,10 @@ pub struct Args {
 #[serde(deny_unknown_fields)]
 struct Line {
     #[serde(default)]
-    #[allow(dead_code, reason = "callers may number their lines; results are numbered by position")]
+    #[allow(
+        dead_code,
+        reason = "callers may number their lines; results are numbered by position"
+    )]
     id: Option<Value>,
     image: PathBuf,
     instruction: String,
@@ -75,7 +79,11 @@ struct Line {
 pub fn run(args: &Args) -> Result<()> {
     let stored = Stored::read(&args.model)?;
     let editor = stored.editor(&args.device.open()?)?;
-    let bench = Workbench { editor, sha256: stored.sha256, args };
+    let bench = Workbench {
+        editor,
+        sha256: stored.sha256,
+        args,
+    };
     match (&args.batch, &args.image, &args.instruction) {
         (Some(batch), ..) => bench.batch(batch),
         (None, Some(image), Some(instruction)) => bench.single(image, instruction),
@@ -128,20 +136,32 @@ impl Workbench<'_> {
         let mut best: Option<(u64, EditOutcome)> = None;
         for at in 0..self.args.candidates {
             let outcome = self.candidate(&opened.picture, instruction, seed.wrapping_add(at))?;
-            tried.push(Candidate { seed: seed.wrapping_add(at), log_prob: outcome.log_prob });
-            if best.as_ref().is_none_or(|(_, best)| outcome.log_prob > best.log_prob) {
+            tried.push(Candidate {
+                seed: seed.wrapping_add(at),
+                log_prob: outcome.log_prob,
+            });
+            if best
+                .as_ref()
+                .is_none_or(|(_, best)| outcome.log_prob > best.log_prob)
+            {
                 best = Some((seed.wrapping_add(at), outcome));
             }
         }
-        let Some((seed, outcome)) = best else { bail!("no candidate") };
+        let Some((seed, outcome)) = best else {
+            bail!("no candidate")
+        };
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         let recipe = json!({
             "v": 1, "model": self.sha256, "instruction": instruction, "mode": self.args.mode.mode(),
             "seed": seed, "temperature": self.args.temperature,
             "image": hex_sha256(outcome.source.as_raw()),
         });
-        let png = picture::png(&outcome.image, Some(("earl-recipe", &recipe.to_string())))?;
-        let notes: Vec<String> = opened.notes.into_iter().chain(outcome.fitted.clone()).collect();
+        let png = encode_png(&outcome.image, Some(("earl-recipe", &recipe.to_string())))?;
+        let notes: Vec<String> = opened
+            .notes
+            .into_iter()
+            .chain(outcome.fitted.clone())
+            .collect();
         let facts = json!({
             "recipe": recipe, "notes": notes, "plan": outcome.plan,
             "width": outcome.image.width(), "height": outcome.image.height(),
@@ -149,10 +169,19 @@ impl Workbench<'_> {
             "tokens": outcome.tokens, "forwards": outcome.forwards, "log_prob": outcome.log_prob,
             "candidates": tried, "milliseconds": milliseconds,
         });
-        Ok(Edited { png, facts, text: describe(&outcome, &notes, milliseconds) })
+        Ok(Edited {
+            png,
+            facts,
+            text: describe(&outcome, &notes, milliseconds),
+        })
     }
 
-    fn candidate(&self, source: &image::RgbImage, instruction: &str, seed: u64) -> Result<EditOutcome> {
+    fn candidate(
+        &self,
+        source: &image::RgbImage,
+        instruction: &str,
+        seed: u64,
+    ) -> Result<EditOutcome> {
         let warm = self.args.candidates > 1 && self.args.temperature == 0.0;
         let request = EditRequest {
             instruction: instruction.to_owned(),
@@ -160,17 +189,28 @@ impl Workbench<'_> {
             seed: Seed(seed),
             temperature: if warm { 1.0 } else { self.args.temperature },
         };
-        Ok(pollster::block_on(self.editor.edit(source, &request, &mut |_| ControlFlow::Continue(())))?)
+        Ok(pollster::block_on(self.editor.edit(
+            source,
+            &request,
+            &mut |_| ControlFlow::Continue(()),
+        ))?)
     }
 
     fn batch(&self, file: &Path) -> Result<()> {
-        let text = fs::read_to_string(file).with_context(|| format!("reading `{}`", file.display()))?;
+        let text =
+            fs::read_to_string(file).with_context(|| format!("reading `{}`", file.display()))?;
         let folder = &self.args.out;
         fs::create_dir_all(folder).with_context(|| format!("making `{}`", folder.display()))?;
         let start = Instant::now();
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        let results: Vec<Result<Value>> =
-            lines.par_iter().enumerate().map(|(at, line)| self.line(file, at, line)).collect();
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        let results: Vec<Result<Value>> = lines
+            .par_iter()
+            .enumerate()
+            .map(|(at, line)| self.line(file, at, line))
+            .collect();
         let results: Vec<Value> = results.into_iter().collect::<Result<_>>()?;
         let rows: Vec<String> = results.iter().map(ToString::to_string).collect();
         let mut text = rows.join("\n");
@@ -198,8 +238,16 @@ impl Workbench<'_> {
         let edit = || -> Result<Edited> {
             let line: Line = serde_json::from_str(line).context("not a line of a batch")?;
             let beside = file.parent().unwrap_or(Path::new("")).join(&line.image);
-            let image = if line.image.exists() { line.image } else { beside };
-            self.edit(&image, &line.instruction, line.seed.unwrap_or(self.args.seed))
+            let image = if line.image.exists() {
+                line.image
+            } else {
+                beside
+            };
+            self.edit(
+                &image,
+                &line.instruction,
+                line.seed.unwrap_or(self.args.seed),
+            )
         };
         match edit() {
             Ok(edited) => {
@@ -212,7 +260,9 @@ impl Workbench<'_> {
             }
             Err(problem) => {
                 eprintln!("warning: line {}: {problem:#}", at + 1);
-                Ok(json!({ "index": at, "error": format!("{problem:#}"), "hint": hint::of(&problem) }))
+                Ok(
+                    json!({ "index": at, "error": format!("{problem:#}"), "hint": hint::of(&problem) }),
+                )
             }
         }
     }
@@ -224,7 +274,10 @@ fn describe(outcome: &EditOutcome, notes: &[String], milliseconds: f64) -> Strin
         text += &format!("note: {note}\n");
     }
     for step in &outcome.plan {
-        let tint = step.tint.as_ref().map_or_else(String::new, |tint| format!("{tint} "));
+        let tint = step
+            .tint
+            .as_ref()
+            .map_or_else(String::new, |tint| format!("{tint} "));
         text += &match step.cells {
             0 => format!("{} {}\n", step.verb, step.name),
             cells => format!(

@@ -145,12 +145,20 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let mut rows = Vec::new();
     for &seed in &args.seed {
-        let settings =
-            Settings { mode: args.mode.mode(), temperature: args.temperature, seed, best_of: args.best_of };
+        let settings = Settings {
+            mode: args.mode.mode(),
+            temperature: args.temperature,
+            seed,
+            best_of: args.best_of,
+        };
         rows.extend(evaluate(&editor, &examples, settings, &done)?);
     }
     let facts = Facts {
-        split: args.bench_file.as_ref().map_or(args.split.split().name(), |_| "file").to_owned(),
+        split: args
+            .bench_file
+            .as_ref()
+            .map_or(args.split.split().name(), |_| "file")
+            .to_owned(),
         model: args.model.display().to_string(),
         model_sha256: stored.sha256.clone(),
         mode: args.mode.mode(),
@@ -164,7 +172,12 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(folder) = &args.out {
         write_out(folder, &rows, &report)?;
     }
-    if args.json { super::print_json(&report) } else { super::print_lines(&report.table()); Ok(()) }
+    if args.json {
+        super::print_json(&report)
+    } else {
+        super::print_lines(&report.table());
+        Ok(())
+    }
 }
 
 fn examples(args: &Args) -> Result<(Vec<Example>, Vec<String>)> {
@@ -172,12 +185,18 @@ fn examples(args: &Args) -> Result<(Vec<Example>, Vec<String>)> {
         let make = |index| earl_scenes::example(args.data_seed, index, args.split.split(), None);
         return Ok(((0..args.limit as u64).map(make).collect(), Vec::new()));
     };
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading `{}`", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading `{}`", path.display()))?;
     let (mut examples, bad) = earl_scenes::read_bench(&text);
     examples.truncate(args.limit);
     if examples.is_empty() {
-        let first = bad.first().map_or_else(String::new, |line| format!(" ({line})"));
-        bail!("`{}` holds no example{first}; `docs/SCENES.md` gives the format", path.display());
+        let first = bad
+            .first()
+            .map_or_else(String::new, |line| format!(" ({line})"));
+        bail!(
+            "`{}` holds no example{first}; `docs/SCENES.md` gives the format",
+            path.display()
+        );
     }
     Ok((examples, bad.iter().map(ToString::to_string).collect()))
 }
@@ -185,11 +204,24 @@ fn examples(args: &Args) -> Result<(Vec<Example>, Vec<String>)> {
 /// `rows.jsonl`, `report.json`, `wrong.png` and `right.png`.
 fn write_out(folder: &Path, rows: &[Row], report: &Report) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("making `{}`", folder.display()))?;
-    let lines: Vec<String> = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-    write_file(&folder.join("rows.jsonl"), (lines.join("\n") + "\n").as_bytes())?;
-    write_file(&folder.join("report.json"), &serde_json::to_vec_pretty(report)?)?;
+    let lines: Vec<String> = rows
+        .iter()
+        .map(serde_json::to_string)
+        .collect::<Result<_, _>>()?;
+    write_file(
+        &folder.join("rows.jsonl"),
+        (lines.join("\n") + "\n").as_bytes(),
+    )?;
+    write_file(
+        &folder.join("report.json"),
+        &serde_json::to_vec_pretty(report)?,
+    )?;
     for (name, success) in [("wrong.png", false), ("right.png", true)] {
-        let chosen: Vec<&Row> = rows.iter().filter(|row| row.score.success == success).take(48).collect();
+        let chosen: Vec<&Row> = rows
+            .iter()
+            .filter(|row| row.score.success == success)
+            .take(48)
+            .collect();
         let sheet: Vec<Vec<image::RgbImage>> = chosen
             .chunks(3)
             .map(|chunk| chunk.iter().flat_map(|row| row.pictures.clone()).collect())

@@ -74,7 +74,12 @@ pub fn run(args: &Args) -> Result<()> {
                 dtype(args.quant, name, shape)
             })?;
             write_bundle(&args.out, &packed)?;
-            packed.manifest.len() + packed.chunks.iter().map(|(_, chunk)| chunk.len()).sum::<usize>()
+            packed.manifest.len()
+                + packed
+                    .chunks
+                    .iter()
+                    .map(|(_, chunk)| chunk.len())
+                    .sum::<usize>()
         }
     };
     let written = Stored::read(&args.out)?;
@@ -84,7 +89,11 @@ pub fn run(args: &Args) -> Result<()> {
     if args.json {
         return super::print_json(&summary);
     }
-    super::print_lines(&format!("{bytes} bytes in {} (model {})", args.out.display(), written.sha256));
+    super::print_lines(&format!(
+        "{bytes} bytes in {} (model {})",
+        args.out.display(),
+        written.sha256
+    ));
     Ok(())
 }
 

@@ -18,14 +18,20 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// If stdout is closed.
-#[allow(clippy::print_stdout, reason = "the one place that writes data to stdout")]
+#[allow(
+    clippy::print_stdout,
+    reason = "the one place that writes data to stdout"
+)]
 pub fn print_json(value: &impl Serialize) -> Result<()> {
     println!("{}", serde_json::to_string(value)?);
     Ok(())
 }
 
 /// Prints lines for people on stdout.
-#[allow(clippy::print_stdout, reason = "results for people, beside `print_json`")]
+#[allow(
+    clippy::print_stdout,
+    reason = "results for people, beside `print_json`"
+)]
 pub fn print_lines(text: &str) {
     println!("{}", text.trim_end());
 }
@@ -38,8 +44,12 @@ pub fn run_folder(asked: Option<&Path>, verb: &str, config: &Path) -> Result<Pat
     if let Some(asked) = asked {
         return Ok(asked.to_owned());
     }
-    let name = config.file_stem().map_or_else(|| "default".into(), |stem| stem.to_string_lossy());
-    let free = (1..10_000).map(|n| PathBuf::from(format!("runs/{verb}-{name}-{n}"))).find(|path| !path.exists());
+    let name = config
+        .file_stem()
+        .map_or_else(|| "default".into(), |stem| stem.to_string_lossy());
+    let free = (1..10_000)
+        .map(|n| PathBuf::from(format!("runs/{verb}-{name}-{n}")))
+        .find(|path| !path.exists());
     free.with_context(|| format!("no free name below `runs/{verb}-{name}-…`; pass `--out`"))
 }
 
@@ -48,8 +58,16 @@ pub fn run_folder(asked: Option<&Path>, verb: &str, config: &Path) -> Result<Pat
 /// # Errors
 /// If it holds files already and `force` is off, or can't be made.
 pub fn output_folder(path: &Path, force: bool) -> Result<()> {
-    if !force && path.is_dir() && path.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
-        bail!("`{}` is not empty; pass `--force` to write into it, or another `--out`", path.display());
+    if !force
+        && path.is_dir()
+        && path
+            .read_dir()
+            .is_ok_and(|mut entries| entries.next().is_some())
+    {
+        bail!(
+            "`{}` is not empty; pass `--force` to write into it, or another `--out`",
+            path.display()
+        );
     }
     std::fs::create_dir_all(path).with_context(|| format!("making `{}`", path.display()))
 }

@@ -39,7 +39,10 @@ pub struct Args {
 
 fn parse_op(name: &str) -> Result<Op, String> {
     let names = Op::ALL.map(Op::name).join(", ");
-    Op::ALL.into_iter().find(|op| op.name() == name).ok_or(format!("it must be one of {names}"))
+    Op::ALL
+        .into_iter()
+        .find(|op| op.name() == name)
+        .ok_or(format!("it must be one of {names}"))
 }
 
 /// Examples on a contact sheet.
@@ -59,8 +62,14 @@ pub fn run(args: &Args) -> Result<()> {
     for index in 0..args.count {
         let made = example(args.seed, index, args.split.split(), args.op);
         let name = format!("{index:06}.png");
-        picture::write(&args.out.join("source").join(&name), &render(&made.scene, made.style))?;
-        picture::write(&args.out.join("target").join(&name), &render(&made.target, made.style))?;
+        picture::write(
+            &args.out.join("source").join(&name),
+            &render(&made.scene, made.style),
+        )?;
+        picture::write(
+            &args.out.join("target").join(&name),
+            &render(&made.target, made.style),
+        )?;
         let line = serde_json::json!({
             "image": format!("source/{name}"), "instruction": made.instruction, "seed": 0,
         });
@@ -80,15 +89,26 @@ pub fn run(args: &Args) -> Result<()> {
     if args.json {
         return super::print_json(&summary);
     }
-    super::print_lines(&format!("{} examples in {}", args.count, args.out.display()));
+    super::print_lines(&format!(
+        "{} examples in {}",
+        args.count,
+        args.out.display()
+    ));
     Ok(())
 }
 
 /// Pictures side by side (source, true edit), and a page with the sentences below them.
 fn contact_sheet(folder: &Path, shown: &[Example]) -> Result<()> {
-    let pair = |made: &Example| [render(&made.scene, made.style), render(&made.target, made.style)];
-    let rows: Vec<Vec<image::RgbImage>> =
-        shown.chunks(5).map(|chunk| chunk.iter().flat_map(pair).collect()).collect();
+    let pair = |made: &Example| {
+        [
+            render(&made.scene, made.style),
+            render(&made.target, made.style),
+        ]
+    };
+    let rows: Vec<Vec<image::RgbImage>> = shown
+        .chunks(5)
+        .map(|chunk| chunk.iter().flat_map(pair).collect())
+        .collect();
     picture::write(&folder.join("contact.png"), &picture::sheet(&rows, 2))?;
     let mut page = String::from(concat!(
         "<!doctype html><meta charset=utf-8><title>Scenes</title><style>body{font:15px/1.4 system-ui;margin:2rem;",

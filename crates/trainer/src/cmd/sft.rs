@@ -93,7 +93,9 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
-    let Some(path) = &args.config else { bail!("no configuration; pass `--config`") };
+    let Some(path) = &args.config else {
+        bail!("no configuration; pass `--config`")
+    };
     let mut config = RunConfig::read(path)?;
     config.sft.steps = args.steps.unwrap_or(config.sft.steps);
     let folder = run_folder(args.out.as_deref(), "sft", path)?;
@@ -111,7 +113,10 @@ fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
 fn tokenizer(run: &RunDir, config: &RunConfig, model: &ModelConfig) -> Result<LayeredVq> {
     let path = run.path("weights/tokenizer.safetensors");
     if path.is_file() {
-        return Ok(LayeredVq::from_tensors(&model.vision, &Stored::read(&path)?.tensors)?);
+        return Ok(LayeredVq::from_tensors(
+            &model.vision,
+            &Stored::read(&path)?.tensors,
+        )?);
     }
     eprintln!("making the picture tokenizer's codebook");
     let book = tok::codebook(&config.tok, model.vision.codebook_size, |_, _| ())?;
@@ -141,14 +146,24 @@ impl<'a> Session<'a> {
         tokenizer: LayeredVq,
     ) -> Result<Self> {
         let device = args.device.open()?.autodiff();
-        let mut state = State { edits: 0, seconds: 0.0 };
+        let mut state = State {
+            edits: 0,
+            seconds: 0.0,
+        };
         let trainer = match run.load::<State>()? {
             Some(checkpoint) => {
                 state = checkpoint.state;
                 let weights = safetensors::read(&checkpoint.model)?.0;
                 let moments = safetensors::read(&checkpoint.optim)?.0;
                 eprintln!("going on from step {}", checkpoint.step);
-                Trainer::resume(config.sft.clone(), model, device, checkpoint.step, &weights, moments)?
+                Trainer::resume(
+                    config.sft.clone(),
+                    model,
+                    device,
+                    checkpoint.step,
+                    &weights,
+                    moments,
+                )?
             }
             None => match &args.init {
                 Some(path) => {
@@ -160,7 +175,16 @@ impl<'a> Session<'a> {
         };
         run.truncate_metrics(trainer.steps_taken())?;
         let codes = CodeTable::new(&tokenizer, Style::Fluent3d);
-        Ok(Self { run, config, model, tokenizer, codes, trainer, state, last: None })
+        Ok(Self {
+            run,
+            config,
+            model,
+            tokenizer,
+            codes,
+            trainer,
+            state,
+            last: None,
+        })
     }
 
     fn train(&mut self) -> Result<()> {
@@ -171,8 +195,11 @@ impl<'a> Session<'a> {
         let (edits_before, seconds_before) = (self.state.edits, self.state.seconds);
         while self.trainer.steps_taken() < config.steps {
             let step = self.trainer.steps_taken();
-            let maker =
-                BatchMaker { vocabulary: &vocabulary, codes: &self.codes, config: &config.data };
+            let maker = BatchMaker {
+                vocabulary: &vocabulary,
+                codes: &self.codes,
+                config: &config.data,
+            };
             let report = maker.make(step).and_then(|batch| self.trainer.step(&batch));
             let report = report.with_context(|| {
                 format!(
@@ -183,14 +210,21 @@ impl<'a> Session<'a> {
             })?;
             self.state.edits += report.edits as u64;
             self.state.seconds = seconds_before + start.elapsed().as_secs_f64();
-            self.run.log(&Line { step, edits_seen: self.state.edits, what: &report })?;
+            self.run.log(&Line {
+                step,
+                edits_seen: self.state.edits,
+                what: &report,
+            })?;
             self.last = Some(report);
             let rate = (self.state.edits - edits_before) as f64 / start.elapsed().as_secs_f64();
             progress.step(step + 1, &describe(&report, rate));
             self.after_step(&progress)?;
             if interrupt::asked() {
                 self.save()?;
-                eprintln!("stopped; go on with `trainer sft --resume {}`", self.run.path("").display());
+                eprintln!(
+                    "stopped; go on with `trainer sft --resume {}`",
+                    self.run.path("").display()
+                );
                 return Ok(());
             }
         }
@@ -211,7 +245,12 @@ impl<'a> Session<'a> {
     /// Looks at held-out edits and logs what the model gets right.
     fn look(&self, progress: &Progress) -> Result<()> {
         let editor = self.editor()?;
-        let tallies = probe(&editor, &self.codes, Split::Seen, self.config.sft.probe_examples);
+        let tallies = probe(
+            &editor,
+            &self.codes,
+            Split::Seen,
+            self.config.sft.probe_examples,
+        );
         for (op, tally) in &tallies {
             let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
             progress.say(&format!(
@@ -223,16 +262,26 @@ impl<'a> Session<'a> {
                 share(tally.codes, tally.drawn),
             ));
         }
-        let by_op: std::collections::BTreeMap<&str, _> =
-            tallies.iter().map(|(op, tally)| (op.name(), tally)).collect();
+        let by_op: std::collections::BTreeMap<&str, _> = tallies
+            .iter()
+            .map(|(op, tally)| (op.name(), tally))
+            .collect();
         let what = serde_json::json!({ "probe": by_op });
         let step = self.trainer.steps_taken() - 1;
-        self.run.log(&Line { step, edits_seen: self.state.edits, what: &what })
+        self.run.log(&Line {
+            step,
+            edits_seen: self.state.edits,
+            what: &what,
+        })
     }
 
     fn editor(&self) -> Result<Editor> {
         let device = DeviceName::Flex.open()?;
-        Ok(Editor::from_tensors(self.model.clone(), &self.weights()?, &device)?)
+        Ok(Editor::from_tensors(
+            self.model.clone(),
+            &self.weights()?,
+            &device,
+        )?)
     }
 
     /// What an edit needs: decoder and tokenizer.
@@ -247,8 +296,10 @@ impl<'a> Session<'a> {
         let config = serde_json::to_string(self.model)?;
         let (weights, moments) = self.trainer.checkpoint()?;
         let step = self.trainer.steps_taken();
-        let (weights, moments) =
-            (safetensors::write(&weights, &config)?, safetensors::write(moments, &config)?);
+        let (weights, moments) = (
+            safetensors::write(&weights, &config)?,
+            safetensors::write(moments, &config)?,
+        );
         self.run.save(step, &self.state, &weights, &moments)?;
         let usable = safetensors::write(&self.weights()?, &config)?;
         write_file(&self.run.path("weights/model.safetensors"), &usable)
@@ -268,4 +319,3 @@ fn describe(report: &SftStep, rate: f64) -> String {
         report.loss, report.control, report.code, report.seeing, report.grad_norm
     )
 }
-

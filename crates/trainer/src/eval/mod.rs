@@ -97,11 +97,20 @@ fn row(editor: &Editor, example: &Example, settings: Settings) -> Result<Row> {
     let reference = compose::paint(tokenizer, &tokenizer.encode(&source)?);
     let back = compose::paint(tokenizer, &tokenizer.encode(&target)?);
     let score = |picture: &RgbImage, reference: Option<&RgbImage>| {
-        judge(&source, picture, reference, &example.scene, &example.check, example.style)
+        judge(
+            &source,
+            picture,
+            reference,
+            &example.scene,
+            &example.check,
+            example.style,
+        )
     };
     // Whole pictures are decoded ones: what the tokenizer loses outside the edit is not the edit's fault.
     let mode_reference = (settings.mode != Mode::Local).then_some(&reference);
-    let edit = |seed: u64, temperature: f32| edit(editor, &source, example, settings.mode, seed, temperature);
+    let edit = |seed: u64, temperature: f32| {
+        edit(editor, &source, example, settings.mode, seed, temperature)
+    };
 
     let outcome = edit(settings.seed, settings.temperature);
     let (result, failed) = match &outcome {
@@ -109,10 +118,18 @@ fn row(editor: &Editor, example: &Example, settings: Settings) -> Result<Row> {
         Err(problem) => (source.clone(), Some(problem.to_string())),
     };
     let best = (settings.best_of > 1).then(|| {
-        let warm = if settings.temperature > 0.0 { settings.temperature } else { 1.0 };
+        let warm = if settings.temperature > 0.0 {
+            settings.temperature
+        } else {
+            1.0
+        };
         let candidates = (0..settings.best_of).filter_map(|at| edit(settings.seed + at, warm).ok());
         let scores = candidates.map(|candidate| score(&candidate.image, mode_reference));
-        scores.max_by(|a, b| (a.overall, a.success).partial_cmp(&(b.overall, b.success)).unwrap_or(std::cmp::Ordering::Equal))
+        scores.max_by(|a, b| {
+            (a.overall, a.success)
+                .partial_cmp(&(b.overall, b.success))
+                .unwrap_or(std::cmp::Ordering::Equal)
+        })
     });
     let stay = steady_cells(example);
     let outside = outcome.as_ref().ok().filter(|_| stay.contains(&true));
@@ -121,8 +138,14 @@ fn row(editor: &Editor, example: &Example, settings: Settings) -> Result<Row> {
         op: example.op,
         instruction: example.instruction.clone(),
         seed: settings.seed,
-        score: if failed.is_some() { Score::failed() } else { score(&result, mode_reference) },
-        best_of: best.as_ref().map(|best| best.as_ref().is_some_and(|score| score.success)),
+        score: if failed.is_some() {
+            Score::failed()
+        } else {
+            score(&result, mode_reference)
+        },
+        best_of: best
+            .as_ref()
+            .map(|best| best.as_ref().is_some_and(|score| score.success)),
         best_overall: best.map(|best| best.map_or(0.0, |score| score.overall)),
         copy: score(&source, None),
         truth: score(&target, None),
@@ -144,8 +167,12 @@ fn edit(
     seed: u64,
     temperature: f32,
 ) -> Result<EditOutcome, earl_model::ModelError> {
-    let request =
-        EditRequest { instruction: example.instruction.clone(), mode, seed: Seed(seed), temperature };
+    let request = EditRequest {
+        instruction: example.instruction.clone(),
+        mode,
+        seed: Seed(seed),
+        temperature,
+    };
     pollster::block_on(editor.edit(source, &request, &mut |_| ControlFlow::Continue(())))
 }
 
@@ -157,7 +184,11 @@ fn steady_cells(example: &Example) -> Vec<bool> {
     let gone = example.scene.objects.iter().enumerate();
     let gone = gone.filter(|(at, _)| !example.check.kept.contains(at));
     let gone = gone.map(|(_, object)| [object.row, object.col, object.cells]);
-    let new = example.check.new.iter().flat_map(|new| new.places.iter().copied());
+    let new = example
+        .check
+        .new
+        .iter()
+        .flat_map(|new| new.places.iter().copied());
     for [row, col, cells] in gone.chain(new) {
         for at in 0..usize::from(cells) * usize::from(cells) {
             let (down, right) = (at / usize::from(cells), at % usize::from(cells));
@@ -168,8 +199,16 @@ fn steady_cells(example: &Example) -> Vec<bool> {
 }
 
 fn kept_share(outcome: &EditOutcome, stay: &[bool]) -> f64 {
-    let pairs = outcome.codes.codes.iter().zip(&outcome.source_codes.codes).zip(stay);
-    let kept: Vec<bool> = pairs.filter(|(_, stay)| **stay).map(|((a, b), _)| a == b).collect();
+    let pairs = outcome
+        .codes
+        .codes
+        .iter()
+        .zip(&outcome.source_codes.codes)
+        .zip(stay);
+    let kept: Vec<bool> = pairs
+        .filter(|(_, stay)| **stay)
+        .map(|((a, b), _)| a == b)
+        .collect();
     kept.iter().filter(|same| **same).count() as f64 / kept.len().max(1) as f64
 }
 
@@ -178,10 +217,11 @@ fn psnr_of(source: &RgbImage, result: &RgbImage, stay: &[bool]) -> f64 {
     let cell = earl_scenes::CELL_PX;
     let pick = |picture: &RgbImage| {
         let inside = |x: u32, y: u32| stay[(y / cell) as usize * side + (x / cell) as usize];
-        let pixels = picture.enumerate_pixels().filter(|(x, y, _)| inside(*x, *y));
+        let pixels = picture
+            .enumerate_pixels()
+            .filter(|(x, y, _)| inside(*x, *y));
         let bytes: Vec<u8> = pixels.flat_map(|(_, _, pixel)| pixel.0).collect();
         RgbImage::from_raw(bytes.len() as u32 / 3, 1, bytes).unwrap_or_default()
     };
     psnr(&pick(source), &pick(result))
 }
-

@@ -128,14 +128,27 @@ impl Report {
             success: mean(&of(&|row| f64::from(u8::from(row.score.success)))),
             overall: mean(&of(&|row| f64::from(row.score.overall))),
             parts: BTreeMap::from([
-                ("instruction", average(&|row| f64::from(row.score.instruction))),
-                ("preservation", average(&|row| f64::from(row.score.preservation))),
-                ("recognisable", average(&|row| f64::from(row.score.recognisable))),
+                (
+                    "instruction",
+                    average(&|row| f64::from(row.score.instruction)),
+                ),
+                (
+                    "preservation",
+                    average(&|row| f64::from(row.score.preservation)),
+                ),
+                (
+                    "recognisable",
+                    average(&|row| f64::from(row.score.recognisable)),
+                ),
                 ("clean", average(&|row| f64::from(row.score.clean))),
             ]),
             outside_changed_pixels: Outside {
                 mean: average(&|row| row.score.outside_changed as f64),
-                max: rows.iter().map(|row| row.score.outside_changed).max().unwrap_or(0),
+                max: rows
+                    .iter()
+                    .map(|row| row.score.outside_changed)
+                    .max()
+                    .unwrap_or(0),
             },
             codes_kept: some(&|row| row.codes_kept),
             psnr_outside: some(&|row| row.psnr_outside),
@@ -178,7 +191,12 @@ impl Report {
             line(op, row.n, row.success, row.overall);
         }
         for (name, row) in &self.baselines {
-            line(&format!("baseline {name}"), self.n, row.success, row.overall);
+            line(
+                &format!("baseline {name}"),
+                self.n,
+                row.success,
+                row.overall,
+            );
         }
         for (problem, count) in &self.failures {
             text += &format!("failed {count}: {problem}\n");
@@ -194,26 +212,46 @@ fn by_op(rows: &[Row]) -> BTreeMap<&'static str, ByOp> {
     }
     let figures = |rows: Vec<&Row>| ByOp {
         n: rows.len(),
-        success: plain_mean(rows.iter().map(|row| f64::from(u8::from(row.score.success)))),
+        success: plain_mean(
+            rows.iter()
+                .map(|row| f64::from(u8::from(row.score.success))),
+        ),
         overall: plain_mean(rows.iter().map(|row| f64::from(row.score.overall))),
     };
-    groups.into_iter().map(|(op, rows)| (op, figures(rows))).collect()
+    groups
+        .into_iter()
+        .map(|(op, rows)| (op, figures(rows)))
+        .collect()
 }
 
 fn baselines(rows: &[Row], best_of: u64) -> BTreeMap<String, Baseline> {
     let of = |score: &dyn Fn(&Row) -> &earl_scenes::Score| Baseline {
-        success: plain_mean(rows.iter().map(|row| f64::from(u8::from(score(row).success)))),
+        success: plain_mean(
+            rows.iter()
+                .map(|row| f64::from(u8::from(score(row).success))),
+        ),
         overall: plain_mean(rows.iter().map(|row| f64::from(score(row).overall))),
     };
     let mut found = BTreeMap::from([
         ("copy_source".to_owned(), of(&|row| &row.copy)),
         ("true_edit".to_owned(), of(&|row| &row.truth)),
-        ("true_edit_round_trip".to_owned(), of(&|row| &row.round_trip)),
+        (
+            "true_edit_round_trip".to_owned(),
+            of(&|row| &row.round_trip),
+        ),
     ]);
     if best_of > 1 {
         let best = Baseline {
-            success: plain_mean(rows.iter().filter_map(|row| row.best_of).map(|best| f64::from(u8::from(best)))),
-            overall: plain_mean(rows.iter().filter_map(|row| row.best_overall).map(f64::from)),
+            success: plain_mean(
+                rows.iter()
+                    .filter_map(|row| row.best_of)
+                    .map(|best| f64::from(u8::from(best))),
+            ),
+            overall: plain_mean(
+                rows.iter()
+                    .filter_map(|row| row.best_overall)
+                    .map(f64::from),
+            ),
         };
         found.insert(format!("best_of_{best_of}_by_oracle"), best);
     }
@@ -221,6 +259,8 @@ fn baselines(rows: &[Row], best_of: u64) -> BTreeMap<String, Baseline> {
 }
 
 fn plain_mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = values.fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
+    let (sum, count) = values.fold((0.0, 0usize), |(sum, count), value| {
+        (sum + value, count + 1)
+    });
     if count == 0 { 0.0 } else { sum / count as f64 }
 }

@@ -32,13 +32,31 @@ pub fn measure(tokenizer: &LayeredVq, split: Split, n: u64) -> Result<RoundTrip>
         let source = render(&example.scene, example.style);
         let target = render(&example.target, example.style);
         let (before, after) = (tokenizer.encode(&source)?, tokenizer.encode(&target)?);
-        let (back, reference) = (compose::paint(tokenizer, &after), compose::paint(tokenizer, &before));
-        let score = judge(&source, &back, Some(&reference), &example.scene, &example.check, example.style);
-        let codes = before.codes.iter().chain(&after.codes).map(|code| code.0).collect();
+        let (back, reference) = (
+            compose::paint(tokenizer, &after),
+            compose::paint(tokenizer, &before),
+        );
+        let score = judge(
+            &source,
+            &back,
+            Some(&reference),
+            &example.scene,
+            &example.check,
+            example.style,
+        );
+        let codes = before
+            .codes
+            .iter()
+            .chain(&after.codes)
+            .map(|code| code.0)
+            .collect();
         Ok((score.success, psnr(&target, &back), codes))
     };
     let found: Vec<_> = (0..n).into_par_iter().map(one).collect::<Result<_>>()?;
-    let codes: BTreeSet<u32> = found.iter().flat_map(|(_, _, codes)| codes.iter().copied()).collect();
+    let codes: BTreeSet<u32> = found
+        .iter()
+        .flat_map(|(_, _, codes)| codes.iter().copied())
+        .collect();
     Ok(RoundTrip {
         n,
         accepted: found.iter().filter(|(accepted, ..)| *accepted).count() as u64,
@@ -53,5 +71,9 @@ pub fn psnr(a: &RgbImage, b: &RgbImage) -> f64 {
     let square = |(x, y): (&u8, &u8)| (f64::from(*x) - f64::from(*y)).powi(2);
     let sum: f64 = a.as_raw().iter().zip(b.as_raw()).map(square).sum();
     let mean = sum / a.as_raw().len().max(1) as f64;
-    if mean == 0.0 { 99.0 } else { (10.0 * (255.0 * 255.0 / mean).log10()).min(99.0) }
+    if mean == 0.0 {
+        99.0
+    } else {
+        (10.0 * (255.0 * 255.0 / mean).log10()).min(99.0)
+    }
 }

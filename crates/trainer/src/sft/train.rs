@@ -83,7 +83,11 @@ impl Trainer {
         let mut shapes = collect(&zeros.lm, LM_PREFIX)?;
         shapes.extend(collect(&zeros.seeing, SEEING_PREFIX)?);
         let mut weights = initial_tensors(&shapes, model.lm.num_hidden_layers, config.seed);
-        weights.extend(given.into_iter().filter(|(name, _)| shapes.contains_key(name)));
+        weights.extend(
+            given
+                .into_iter()
+                .filter(|(name, _)| shapes.contains_key(name)),
+        );
         Self::resume(config, model, device, 0, &weights, TensorMap::new())
     }
 

@@ -28,8 +28,14 @@ pub fn chart(series: &[Series]) -> Result<String> {
     let points = || series.iter().flat_map(|series| &series.points);
     let range = |value: &dyn Fn(&(f64, f64)) -> f64| {
         let values = points().map(value);
-        let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
-        if low < high { low..high } else { low - 0.5..low + 0.5 }
+        let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), v| {
+            (low.min(v), high.max(v))
+        });
+        if low < high {
+            low..high
+        } else {
+            low - 0.5..low + 0.5
+        }
     };
     let failed = |error: &dyn std::fmt::Display| anyhow!("drawing a chart: {error}");
     let mut svg = String::new();
@@ -42,18 +48,31 @@ pub fn chart(series: &[Series]) -> Result<String> {
             .y_label_area_size(52)
             .build_cartesian_2d(range(&|at| at.0), range(&|at| at.1))
             .map_err(|e| failed(&e))?;
-        chart.configure_mesh().light_line_style(WHITE).draw().map_err(|e| failed(&e))?;
+        chart
+            .configure_mesh()
+            .light_line_style(WHITE)
+            .draw()
+            .map_err(|e| failed(&e))?;
         for (series, colour) in series.iter().zip(COLOURS.iter().cycle()) {
             let colour = *colour;
             chart
-                .draw_series(LineSeries::new(series.points.iter().copied(), colour.stroke_width(2)))
+                .draw_series(LineSeries::new(
+                    series.points.iter().copied(),
+                    colour.stroke_width(2),
+                ))
                 .map_err(|e| failed(&e))?
                 .label(&series.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], colour.stroke_width(2)));
+                .legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 14, y)], colour.stroke_width(2))
+                });
         }
         if series.len() > 1 {
             let labels = &mut chart.configure_series_labels();
-            labels.border_style(BLACK).background_style(WHITE).draw().map_err(|e| failed(&e))?;
+            labels
+                .border_style(BLACK)
+                .background_style(WHITE)
+                .draw()
+                .map_err(|e| failed(&e))?;
         }
         root.present().map_err(|e| failed(&e))?;
     }
