@@ -1,11 +1,13 @@
 //! `trainer scenes`: examples of the scene world as files anyone can read.
 
+mod page;
+
 use super::eval::SplitName;
 use super::output_folder;
 use crate::picture;
 use crate::progress::Progress;
 use crate::run_dir::write_file;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use earl_scenes::{Example, Op, example, render};
 use std::path::{Path, PathBuf};
 
@@ -27,8 +29,11 @@ pub struct Args {
     op: Option<Op>,
     /// Folder for source/, target/, examples.jsonl (a bench file), edits.jsonl (a batch for `edit`),
     /// contact.png and index.html.
-    #[arg(long)]
-    out: PathBuf,
+    #[arg(long, required_unless_present = "page_assets")]
+    out: Option<PathBuf>,
+    /// Only write the page's drawings and names (sprites.png, world.json) into this folder.
+    #[arg(long, value_name = "DIR", conflicts_with = "out")]
+    page_assets: Option<PathBuf>,
     /// Write into a folder that holds files already.
     #[arg(long)]
     force: bool,
@@ -53,9 +58,13 @@ const ON_SHEET: usize = 60;
 /// # Errors
 /// If the folder can't be written.
 pub fn run(args: &Args) -> Result<()> {
-    output_folder(&args.out, args.force)?;
+    if let Some(folder) = &args.page_assets {
+        return page::write(folder);
+    }
+    let out = args.out.as_deref().context("no folder; pass `--out`")?;
+    output_folder(out, args.force)?;
     for folder in ["source", "target"] {
-        output_folder(&args.out.join(folder), true)?;
+        output_folder(&out.join(folder), true)?;
     }
     let mut progress = Progress::new("scenes", 0, args.count);
     let (mut benches, mut edits, mut shown) = (String::new(), String::new(), Vec::new());
@@ -63,11 +72,11 @@ pub fn run(args: &Args) -> Result<()> {
         let made = example(args.seed, index, args.split.split(), args.op);
         let name = format!("{index:06}.png");
         picture::write(
-            &args.out.join("source").join(&name),
+            &out.join("source").join(&name),
             &render(&made.scene, made.style),
         )?;
         picture::write(
-            &args.out.join("target").join(&name),
+            &out.join("target").join(&name),
             &render(&made.target, made.style),
         )?;
         let line = serde_json::json!({
@@ -80,11 +89,11 @@ pub fn run(args: &Args) -> Result<()> {
         }
         progress.step(index + 1, "");
     }
-    write_file(&args.out.join("examples.jsonl"), benches.as_bytes())?;
-    write_file(&args.out.join("edits.jsonl"), edits.as_bytes())?;
-    contact_sheet(&args.out, &shown)?;
+    write_file(&out.join("examples.jsonl"), benches.as_bytes())?;
+    write_file(&out.join("edits.jsonl"), edits.as_bytes())?;
+    contact_sheet(out, &shown)?;
     let summary = serde_json::json!({
-        "count": args.count, "seed": args.seed, "split": args.split.split().name(), "out": args.out,
+        "count": args.count, "seed": args.seed, "split": args.split.split().name(), "out": out,
     });
     if args.json {
         return super::print_json(&summary);
@@ -92,7 +101,7 @@ pub fn run(args: &Args) -> Result<()> {
     super::print_lines(&format!(
         "{} examples in {}",
         args.count,
-        args.out.display()
+        out.display()
     ));
     Ok(())
 }

@@ -1,0 +1,368 @@
+// @ts-check
+/**
+ * The page: what is on the stage, what was typed, what came back. Start at `App.start`.
+ * @typedef {import("./types").SceneState} SceneState
+ * @typedef {import("./types").PlanStep} PlanStep
+ * @typedef {{ rgba: Uint8ClampedArray<ArrayBuffer>, scene: SceneState | null, png: Uint8Array<ArrayBuffer> | null,
+ *   edit: { instruction: string, plan: PlanStep[], summary: string, before: Uint8ClampedArray<ArrayBuffer> } | null }} Picture
+ */
+import { Composer } from "./composer.js";
+import { EarlError, Editor } from "./editor.js";
+import { samples } from "./samples.js";
+import { Drawings, SIDE, carryOut, randomScene, suggestions } from "./scene.js";
+import { Stage, element, planBoxes, sentence } from "./view.js";
+
+/** Most pictures kept for undo. */
+const HISTORY = 50;
+/** A generous guess of an edit's tokens, for the progress bar. @type {Record<string, number>} */
+const TOKENS = { local: 40, full: 66, think: 80 };
+
+class App {
+  #stage = new Stage();
+  #form = element("form", HTMLFormElement);
+  #instruction = element("instruction", HTMLInputElement);
+  #progress = element("progress", HTMLProgressElement);
+  #notice = element("notice", HTMLParagraphElement);
+  #status = element("status", HTMLParagraphElement);
+  /** @type {Picture[]} */ #history = [];
+  #at = -1;
+  /** @type {AbortController | null} */ #running = null;
+  #lastInstruction = "";
+
+  /** @param {Drawings} drawings */
+  constructor(drawings) {
+    this.drawings = drawings;
+    this.editor = this.#connect();
+    this.composer = new Composer(drawings, {
+      scene: () => this.#picture?.scene ?? null,
+      change: (scene) => this.#setScene(scene),
+      boxes: (boxes) => this.#stage.boxes(boxes),
+      busy: () => this.#running !== null,
+      say: (text) => this.#say(text),
+    });
+    this.#listen();
+    this.#showSamples();
+  }
+
+  static async start() {
+    const drawings = await Drawings.load(new URL("./assets/", import.meta.url));
+    return new App(drawings);
+  }
+
+  /** The picture on the stage. */
+  get #picture() {
+    return this.#history[this.#at] ?? null;
+  }
+
+  #connect() {
+    const select = element("backend", HTMLSelectElement);
+    const asked = new URLSearchParams(location.search).get("backend");
+    if (asked && !select.dataset["read"]) select.value = asked;
+    select.dataset["read"] = "yes";
+    const backend = /** @type {import("./types").Backend} */ (select.value || "auto");
+    const editor = new Editor({
+      model: new URL("models/tiny/", document.baseURI),
+      backend,
+      onProgress: (loaded, total) => {
+        const mebibytes = (/** @type {number} */ bytes) => (bytes / 1048576).toFixed(1);
+        this.#status.textContent = `Loading the model: ${mebibytes(loaded)} of ${mebibytes(total)} MiB`;
+      },
+    });
+    this.#status.classList.remove("ready");
+    editor.ready.then((info) => this.#ready(info), (error) => this.#failed(error));
+    return editor;
+  }
+
+  /** @param {import("./types").Info} info */
+  #ready(info) {
+    this.info = info;
+    const runs = info.backend === "webgpu" ? "WebGPU" : "CPU";
+    this.#status.textContent = `Ready on the ${runs} · model ${info.name} ${info.modelHash.slice(0, 8)}${info.reason ? ` · ${info.reason}` : ""}`;
+    this.#status.classList.add("ready");
+    this.#status.dataset["backend"] = info.backend;
+    element("vocabulary", HTMLDivElement).textContent =
+      `Short English sentences about these ${info.names.length} drawings (${info.names.join(", ")}), the colours ${info.tints.join(", ")}, ` +
+      `and the backgrounds ${info.backgrounds.join(", ")}: add, remove, replace, recolour, move, resize, count, swap, change the background. ` +
+      `It knows ${info.words.length} words; others are refused, never guessed.`;
+  }
+
+  #listen() {
+    const on = (/** @type {string} */ id, /** @type {() => void} */ act) => document.getElementById(id)?.addEventListener("click", act);
+    this.#form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#run(this.#instruction.value);
+    });
+    on("stop", () => this.#running?.abort());
+    on("undo", () => this.#go(this.#at - 1));
+    on("redo", () => this.#go(this.#at + 1));
+    on("again", () => this.#again());
+    on("save", () => this.#save());
+    on("random", () => this.#push({ scene: randomScene(this.drawings.world) }));
+    on("clear", () => this.#push({ scene: { background: "white", objects: [] } }));
+    on("open", () => element("file", HTMLInputElement).click());
+    element("file", HTMLInputElement).addEventListener("change", (event) => {
+      const input = /** @type {HTMLInputElement} */ (event.currentTarget);
+      if (input.files?.[0]) this.#open(input.files[0]);
+      input.value = "";
+    });
+    element("backend", HTMLSelectElement).addEventListener("change", () => {
+      this.editor.destroy();
+      this.editor = this.#connect();
+    });
+    addEventListener("paste", (event) => {
+      const file = [...(event.clipboardData?.files ?? [])][0];
+      if (file) this.#open(file);
+    });
+    this.#listenForDrops();
+  }
+
+  #listenForDrops() {
+    const stage = element("stage", HTMLDivElement);
+    const drop = element("drop", HTMLDivElement);
+    const over = (/** @type {boolean} */ on) => {
+      stage.classList.toggle("dropping", on);
+      drop.hidden = !on;
+    };
+    addEventListener("dragover", (event) => {
+      event.preventDefault();
+      over(true);
+    });
+    addEventListener("dragleave", (event) => event.relatedTarget === null && over(false));
+    addEventListener("drop", (event) => {
+      event.preventDefault();
+      over(false);
+      const file = event.dataTransfer?.files[0];
+      if (file) this.#open(file);
+    });
+  }
+
+  #showSamples() {
+    const all = samples(this.drawings.world);
+    element("samples", HTMLDivElement).replaceChildren(...all.map(({ title, scene }) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.title = title;
+      button.setAttribute("aria-label", `Sample: ${title}`);
+      const canvas = document.createElement("canvas");
+      canvas.width = canvas.height = SIDE;
+      const context = canvas.getContext("2d");
+      if (context) this.drawings.paint(context, scene);
+      button.append(canvas);
+      button.addEventListener("click", () => this.#push({ scene }));
+      return button;
+    }));
+    if (all[0]) this.#push({ scene: all[0].scene });
+  }
+
+  /** A composed scene takes the place of the one on the stage. @param {SceneState} scene */
+  #setScene(scene) {
+    this.#push({ scene });
+  }
+
+  /** Puts a picture on the stage and into the history. @param {Partial<Picture>} picture */
+  #push(picture) {
+    if (this.#running) return;
+    if (picture.scene && !picture.rgba) {
+      this.drawings.paint(this.#stage.context, picture.scene);
+      picture.rgba = this.#stage.pixels();
+    }
+    if (!picture.rgba) return;
+    const whole = { scene: null, png: null, edit: null, ...picture, rgba: picture.rgba };
+    this.#history = [...this.#history.slice(0, this.#at + 1), whole].slice(-HISTORY);
+    this.#go(this.#history.length - 1);
+  }
+
+  /** @param {number} at */
+  #go(at) {
+    const picture = this.#history[at];
+    if (!picture || this.#running) return;
+    this.#at = at;
+    this.#say("");
+    this.composer?.refresh();
+    if (picture.edit) this.#stage.showEdit(picture.edit.before, picture.rgba);
+    else this.#stage.show(picture.rgba);
+    this.#stage.boxes(picture.edit ? planBoxes(picture.edit.plan) : []);
+    this.#describe(picture);
+    this.#suggest(picture);
+    element("undo", HTMLButtonElement).disabled = at === 0;
+    element("redo", HTMLButtonElement).disabled = at + 1 >= this.#history.length;
+    element("again", HTMLButtonElement).disabled = picture.edit === null;
+  }
+
+  /** @param {Picture} picture */
+  #describe({ edit }) {
+    const result = element("result", HTMLDivElement);
+    result.replaceChildren();
+    if (!edit) return;
+    const line = document.createElement("p");
+    line.className = "kept";
+    line.textContent = edit.summary;
+    const list = document.createElement("ol");
+    list.append(...edit.plan.map((step) => {
+      const item = document.createElement("li");
+      item.textContent = sentence(step);
+      return item;
+    }));
+    result.append(line, list);
+  }
+
+  /** @param {Picture} picture */
+  #suggest(picture) {
+    element("suggestions", HTMLUListElement).replaceChildren(...suggestions(this.drawings.world, picture.scene).map((text) => {
+      const item = document.createElement("li");
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = text;
+      button.addEventListener("click", () => {
+        this.#instruction.value = text;
+        this.#run(text);
+      });
+      item.append(button);
+      return item;
+    }));
+  }
+
+  /** @param {File} file */
+  async #open(file) {
+    if (this.#running) return;
+    try {
+      const fitted = await fit(file);
+      this.#push({ rgba: fitted.rgba });
+      this.#say(fitted.note);
+    } catch {
+      this.#say(`“${file.name}” can't be opened. Open a PNG, JPEG or WebP picture.`);
+    }
+  }
+
+  #again() {
+    const seed = element("seed", HTMLInputElement);
+    const temperature = element("temperature", HTMLInputElement);
+    seed.value = String((Number(seed.value) + 1) % 4294967296);
+    if (Number(temperature.value) === 0) temperature.value = "0.7";
+    const instruction = this.#picture?.edit?.instruction ?? this.#lastInstruction;
+    this.#go(this.#at - 1);
+    this.#run(instruction);
+  }
+
+  /** @param {string} instruction */
+  async #run(instruction) {
+    const picture = this.#picture;
+    if (!picture || this.#running) return;
+    const running = new AbortController();
+    this.#running = running;
+    this.#lastInstruction = instruction;
+    this.#busy(true);
+    this.#say("");
+    this.composer.refresh();
+    this.#stage.show(picture.rgba);
+    this.#stage.boxes([]);
+    try {
+      const mode = /** @type {import("./types").Mode} */ (element("mode", HTMLSelectElement).value);
+      const file = await pngOf(picture.rgba);
+      const result = await this.editor.edit(file, {
+        instruction, mode,
+        seed: Number(element("seed", HTMLInputElement).value) || 0,
+        temperature: Number(element("temperature", HTMLInputElement).value) || 0,
+        signal: running.signal,
+        onToken: (token) => {
+          this.#progress.value = Math.min(0.97, (token.index + 1) / (TOKENS[mode] ?? 40));
+          this.#status.textContent = `Token ${token.index + 1}: ${token.label}`;
+          for (const cell of token.previews) this.#stage.paintCell(cell);
+        },
+      });
+      this.#finish(picture, instruction, result);
+    } catch (error) {
+      this.#finishEmpty(picture);
+      if (!running.signal.aborted) this.#failed(error);
+      else this.#say("Stopped. The picture is as it was.");
+    }
+  }
+
+  /** @param {Picture} picture @param {string} instruction @param {import("./types").Edited} result */
+  #finish(picture, instruction, result) {
+    this.#running = null;
+    this.#busy(false);
+    const { outside } = result;
+    const kept = outside.pixels === 0 ? "The whole picture belongs to the edit"
+      : `${outside.changed} of ${outside.pixels.toLocaleString("en")} pixels outside the edit changed`;
+    const runs = this.info?.backend === "webgpu" ? "WebGPU" : "the CPU";
+    this.#push({
+      rgba: result.edited,
+      scene: picture.scene && carryOut(this.drawings.world, picture.scene, result.plan),
+      png: result.png,
+      edit: { instruction, plan: result.plan, before: result.source, summary: `${kept} · ${result.tokens} tokens in ${Math.round(result.milliseconds)} ms on ${runs}` },
+    });
+    if (result.notes.length > 0) this.#say(`The picture was ${result.notes.join("; ")}.`);
+  }
+
+  /** @param {Picture} picture */
+  #finishEmpty(picture) {
+    this.#running = null;
+    this.#busy(false);
+    this.#stage.show(picture.rgba);
+  }
+
+  /** @param {boolean} on */
+  #busy(on) {
+    element("run", HTMLButtonElement).disabled = on;
+    element("stop", HTMLButtonElement).hidden = !on;
+    this.#progress.hidden = !on;
+    this.#progress.value = 0;
+    if (!on && this.info) this.#ready(this.info);
+  }
+
+  /** @param {unknown} error */
+  #failed(error) {
+    if (error instanceof EarlError) {
+      this.#say(`${capital(error.message)}. ${capital(error.hint)}.`);
+      if (!this.info) this.#status.textContent = "The model could not be loaded";
+    } else this.#say("Something went wrong. Reload the page and try again.");
+  }
+
+  /** @param {string} text */
+  #say(text) {
+    this.#notice.textContent = text;
+    this.#notice.hidden = text === "";
+  }
+
+  async #save() {
+    const picture = this.#picture;
+    if (!picture) return;
+    const bytes = picture.png ?? new Uint8Array(await (await pngOf(picture.rgba)).arrayBuffer());
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
+    link.download = "earl.png";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+}
+
+/** @param {string} text */
+const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
+
+/** A canvas picture as a PNG file. @param {Uint8ClampedArray<ArrayBuffer>} rgba */
+async function pngOf(rgba) {
+  const canvas = new OffscreenCanvas(SIDE, SIDE);
+  canvas.getContext("2d")?.putImageData(new ImageData(rgba, SIDE, SIDE), 0, 0);
+  return canvas.convertToBlob({ type: "image/png" });
+}
+
+/** A file's picture fitted to the canvas: scaled to fit, centred on its own border's colour. @param {File} file */
+async function fit(file) {
+  const bitmap = await createImageBitmap(file);
+  const canvas = new OffscreenCanvas(SIDE, SIDE);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  if (!context) throw new Error("no 2d canvas");
+  const scale = SIDE / Math.max(bitmap.width, bitmap.height);
+  const [width, height] = [Math.max(1, Math.round(bitmap.width * scale)), Math.max(1, Math.round(bitmap.height * scale))];
+  context.fillStyle = "white";
+  context.fillRect(0, 0, SIDE, SIDE);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, 1, 1, 0, 0, SIDE, SIDE);
+  context.drawImage(bitmap, Math.floor((SIDE - width) / 2), Math.floor((SIDE - height) / 2), width, height);
+  const same = bitmap.width === SIDE && bitmap.height === SIDE;
+  const note = same ? "" : `The picture was fitted from ${bitmap.width}×${bitmap.height} to ${SIDE}×${SIDE} pixels: the tiny model works at that size.`;
+  return { rgba: context.getImageData(0, 0, SIDE, SIDE).data, note };
+}
+
+await App.start();

@@ -1,0 +1,111 @@
+// @ts-check
+/**
+ * The stage: two canvases one over the other (before, after), boxes over them, a slider between.
+ * @typedef {import("./types").PlanStep} PlanStep
+ */
+import { CELL, GRID, SIDE } from "./scene.js";
+
+/** An element that must be there. @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
+export function element(id, kind) {
+  const found = document.getElementById(id);
+  if (!(found instanceof kind)) throw new Error(`#${id} is missing`);
+  return found;
+}
+
+/** @param {HTMLCanvasElement} canvas */
+function context(canvas) {
+  const found = canvas.getContext("2d", { willReadFrequently: true });
+  if (!found) throw new Error("no 2d canvas");
+  return found;
+}
+
+/** The two pictures and what lies over them. */
+export class Stage {
+  #before = context(element("before", HTMLCanvasElement));
+  #after = context(element("after", HTMLCanvasElement));
+  #boxes = element("boxes", HTMLDivElement);
+  #divider = element("divider", HTMLDivElement);
+  #compare = element("compare", HTMLLabelElement);
+  #slider = element("slider", HTMLInputElement);
+
+  constructor() {
+    this.#slider.addEventListener("input", () => this.#reveal());
+  }
+
+  /** The context of the picture on top. */
+  get context() {
+    return this.#after;
+  }
+
+  /** RGBA bytes of the picture on top. */
+  pixels() {
+    return this.#after.getImageData(0, 0, SIDE, SIDE).data;
+  }
+
+  /** Shows one picture, without a comparison. @param {Uint8ClampedArray<ArrayBuffer>} rgba */
+  show(rgba) {
+    this.#after.putImageData(new ImageData(rgba, SIDE, SIDE), 0, 0);
+    this.#comparing(false);
+  }
+
+  /** Shows an edit: the picture before it can be pulled over. @param {Uint8ClampedArray<ArrayBuffer>} before @param {Uint8ClampedArray<ArrayBuffer>} after */
+  showEdit(before, after) {
+    this.#before.putImageData(new ImageData(before, SIDE, SIDE), 0, 0);
+    this.#after.putImageData(new ImageData(after, SIDE, SIDE), 0, 0);
+    this.#comparing(true);
+  }
+
+  /** Paints one finished cell. @param {{ row: number, col: number, rgb: number[] }} cell */
+  paintCell({ row, col, rgb }) {
+    const image = this.#after.createImageData(CELL, CELL);
+    for (let at = 0; at < CELL * CELL; at++) {
+      image.data.set([rgb[at * 3] ?? 0, rgb[at * 3 + 1] ?? 0, rgb[at * 3 + 2] ?? 0, 255], at * 4);
+    }
+    this.#after.putImageData(image, col * CELL, row * CELL);
+  }
+
+  /** @param {boolean} on */
+  #comparing(on) {
+    this.#slider.value = "0";
+    this.#compare.hidden = !on;
+    this.#reveal();
+  }
+
+  #reveal() {
+    const share = Number(this.#slider.value);
+    this.#after.canvas.style.clipPath = share > 0 ? `inset(0 0 0 ${share}%)` : "";
+    this.#divider.hidden = share === 0 || share === 100;
+    this.#divider.style.left = `${share}%`;
+  }
+
+  /** Draws boxes with labels. @param {{ row: number, col: number, cells: number, kind: string, label: string }[]} boxes */
+  boxes(boxes) {
+    this.#boxes.replaceChildren(...boxes.map(({ row, col, cells, kind, label }) => {
+      const box = document.createElement("div");
+      box.className = `box ${kind}${row === 0 ? " low" : ""}`;
+      const part = (/** @type {number} */ cell) => `${(100 * cell) / GRID}%`;
+      Object.assign(box.style, { top: part(row), left: part(col), width: part(cells), height: part(cells) });
+      if (label) {
+        const text = document.createElement("span");
+        text.textContent = label;
+        box.append(text);
+      }
+      return box;
+    }));
+  }
+}
+
+/** A plan's boxes. @param {PlanStep[]} plan */
+export const planBoxes = (plan) =>
+  plan.filter((step) => step.cells > 0).map((step) => ({
+    row: step.row, col: step.col, cells: step.cells, kind: step.verb,
+    label: `${step.verb === "see" ? "look at" : step.verb} ${step.tint ? `${step.tint} ` : ""}${step.name}`,
+  }));
+
+/** A plan step in words. @param {PlanStep} step */
+export function sentence(step) {
+  if (step.verb === "background") return `background: ${step.name}`;
+  const verb = { see: "look at", erase: "erase", draw: "draw" }[step.verb];
+  const size = { 2: "small", 3: "medium", 4: "large" }[step.cells] ?? "";
+  return `${verb} the ${size} ${step.tint ? `${step.tint} ` : ""}${step.name} at row ${step.row + 1}, column ${step.col + 1}`;
+}
