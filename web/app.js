@@ -109,7 +109,7 @@ class App {
       this.editor.destroy();
       this.editor = this.#connect();
     });
-    addEventListener("paste", (event) => {
+    document.addEventListener("paste", (event) => {
       const file = [...(event.clipboardData?.files ?? [])][0];
       if (file) this.#open(file);
     });
@@ -123,12 +123,12 @@ class App {
       stage.classList.toggle("dropping", on);
       drop.hidden = !on;
     };
-    addEventListener("dragover", (event) => {
+    document.addEventListener("dragover", (event) => {
       event.preventDefault();
       over(true);
     });
-    addEventListener("dragleave", (event) => event.relatedTarget === null && over(false));
-    addEventListener("drop", (event) => {
+    document.addEventListener("dragleave", (event) => event.relatedTarget === null && over(false));
+    document.addEventListener("drop", (event) => {
       event.preventDefault();
       over(false);
       const file = event.dataTransfer?.files[0];
@@ -314,7 +314,7 @@ class App {
   /** @param {unknown} error */
   #failed(error) {
     if (error instanceof EarlError) {
-      this.#say(`${capital(error.message)}. ${capital(error.hint)}.`);
+      this.#say(`${sentenceOf(error.message)} ${sentenceOf(error.hint)}`);
       if (!this.info) this.#status.textContent = "The model could not be loaded";
     } else this.#say("Something went wrong. Reload the page and try again.");
   }
@@ -337,8 +337,8 @@ class App {
   }
 }
 
-/** @param {string} text */
-const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
+/** A message as a sentence. @param {string} text */
+const sentenceOf = (text) => text.slice(0, 1).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
 
 /** A canvas picture as a PNG file. @param {Uint8ClampedArray<ArrayBuffer>} rgba */
 async function pngOf(rgba) {

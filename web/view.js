@@ -95,12 +95,22 @@ export class Stage {
   }
 }
 
-/** A plan's boxes. @param {PlanStep[]} plan */
-export const planBoxes = (plan) =>
-  plan.filter((step) => step.cells > 0).map((step) => ({
-    row: step.row, col: step.col, cells: step.cells, kind: step.verb,
-    label: `${step.verb === "see" ? "look at" : step.verb} ${step.tint ? `${step.tint} ` : ""}${step.name}`,
-  }));
+/** A plan's boxes; what is drawn where something was erased carries the label of both. @param {PlanStep[]} plan */
+export function planBoxes(plan) {
+  const named = (/** @type {PlanStep} */ step) => (step.tint ? `${step.tint} ${step.name}` : step.name);
+  const place = (/** @type {PlanStep} */ step) => `${step.row} ${step.col} ${step.cells}`;
+  const drawn = new Set(plan.filter((step) => step.verb === "draw").map(place));
+  const erased = new Map(plan.filter((step) => step.verb === "erase").map((step) => [place(step), step]));
+  const label = (/** @type {PlanStep} */ step) => {
+    if (step.verb === "see") return `look at ${named(step)}`;
+    const old = erased.get(place(step));
+    if (step.verb === "draw" && old) return `${named(old)} → ${named(step)}`;
+    return `${step.verb} ${named(step)}`;
+  };
+  return plan
+    .filter((step) => step.cells > 0 && !(step.verb === "erase" && drawn.has(place(step))))
+    .map((step) => ({ row: step.row, col: step.col, cells: step.cells, kind: step.verb, label: label(step) }));
+}
 
 /** A plan step in words. @param {PlanStep} step */
 export function sentence(step) {

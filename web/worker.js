@@ -56,7 +56,7 @@ async function load({ id, model, backend }) {
   }
   const started = await start(use, reason, manifest, parts, backend);
   editor = started.editor;
-  post({ type: "ready", id, info: { ...editor.info(), reason: started.reason } });
+  post({ type: "ready", id, info: { ...started.editor.info(), reason: started.reason } });
 }
 
 /** Which module to run, and why not WebGPU. @param {import("./types").Backend} asked */

@@ -1,2 +1,83 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: set-up, browser modules, site, demo, checks and tests, each one command from a fresh
+//! machine. Tools are pinned and come from the registries; they are kept in `$EARL_CACHE`
+//! (default `~/.cache/earl`), never in the checkout. Start at [`Task`].
+
+mod command;
+mod modules;
+mod serve;
+mod setup;
+mod site;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Set-up, build and test everything.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing, build the site and serve it.
+    Demo {
+        /// Port on 127.0.0.1.
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+        /// Don't open a browser.
+        #[arg(long)]
+        no_open: bool,
+    },
+    /// Install what is missing and run every test; exit code 0 means all passed.
+    Test {
+        /// Leave the browser out.
+        #[arg(long)]
+        skip_web: bool,
+    },
+    /// The cheap gates: format, clippy, types of the page.
+    Check,
+    /// Build the static site into a folder, ready for any host.
+    Site {
+        /// The folder.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Build the browser modules into `web/wasm` (the other tasks do it when needed).
+    Modules {
+        /// Only this one: cpu or gpu.
+        #[arg(long)]
+        only: Option<modules::Module>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("error: {problem:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Demo { port, no_open } => {
+            let folder = command::cache()?.join("site");
+            site::build(&folder)?;
+            serve::serve(&folder, port, !no_open)
+        }
+        Task::Test { skip_web } => test::run(skip_web),
+        Task::Check => test::check(),
+        Task::Site { out } => site::build(&out),
+        Task::Modules { only } => {
+            setup::browser_tools()?;
+            modules::build(only)
+        }
+    }
+}
