@@ -4,10 +4,11 @@
  * @typedef {import("./types").SceneState} SceneState
  * @typedef {import("./types").PlanStep} PlanStep
  * @typedef {{ rgba: Uint8ClampedArray<ArrayBuffer>, scene: SceneState | null, png: Uint8Array<ArrayBuffer> | null,
- *   edit: { instruction: string, plan: PlanStep[], summary: string, before: Uint8ClampedArray<ArrayBuffer> } | null }} Picture
+ *   edit: { instruction: string, plan: PlanStep[], summary: string, cost: string, before: Uint8ClampedArray<ArrayBuffer> } | null }} Picture
  */
 import { Composer } from "./composer.js";
 import { EarlError, Editor } from "./editor.js";
+import { Refused, fit, pngOf } from "./picture.js";
 import { samples } from "./samples.js";
 import { Drawings, SIDE, carryOut, randomScene, suggestions } from "./scene.js";
 import { Stage, element, planBoxes, sentence } from "./view.js";
@@ -69,7 +70,8 @@ class App {
       },
     });
     this.#status.classList.remove("ready");
-    editor.ready.then((info) => this.#ready(info), (error) => this.#failed(error));
+    this.info = undefined;
+    editor.ready.then((info) => this.#ready(info), (error) => editor === this.editor && this.#failed(error));
     return editor;
   }
 
@@ -97,6 +99,8 @@ class App {
     on("redo", () => this.#go(this.#at + 1));
     on("again", () => this.#again());
     on("save", () => this.#save());
+    on("plan", () => this.#stage.toggleBoxes());
+    document.addEventListener("keydown", (event) => this.#shortcut(event));
     on("random", () => this.#push({ scene: randomScene(this.drawings.world) }));
     on("clear", () => this.#push({ scene: { background: "white", objects: [] } }));
     on("open", () => element("file", HTMLInputElement).click());
@@ -114,6 +118,17 @@ class App {
       if (file) this.#open(file);
     });
     this.#listenForDrops();
+  }
+
+  /** Undo and redo as everywhere else, except where text is typed. @param {KeyboardEvent} event */
+  #shortcut(event) {
+    const typing = event.target instanceof HTMLInputElement && ["text", "search", "number"].includes(event.target.type);
+    if (typing || !(event.ctrlKey || event.metaKey)) return;
+    const key = event.key.toLowerCase();
+    if (key === "z") this.#go(this.#at + (event.shiftKey ? 1 : -1));
+    else if (key === "y") this.#go(this.#at + 1);
+    else return;
+    event.preventDefault();
   }
 
   #listenForDrops() {
@@ -197,13 +212,16 @@ class App {
     const line = document.createElement("p");
     line.className = "kept";
     line.textContent = edit.summary;
+    const cost = document.createElement("p");
+    cost.className = "cost";
+    cost.textContent = edit.cost;
     const list = document.createElement("ol");
     list.append(...edit.plan.map((step) => {
       const item = document.createElement("li");
       item.textContent = sentence(step);
       return item;
     }));
-    result.append(line, list);
+    result.append(line, list, cost);
   }
 
   /** @param {Picture} picture */
@@ -229,8 +247,9 @@ class App {
       const fitted = await fit(file);
       this.#push({ rgba: fitted.rgba });
       this.#say(fitted.note);
-    } catch {
-      this.#say(`“${file.name}” can't be opened. Open a PNG, JPEG or WebP picture.`);
+    } catch (error) {
+      const why = error instanceof Refused ? `: it ${error.message}` : "";
+      this.#say(`“${file.name}” can't be opened${why}. Open a PNG, JPEG or WebP picture.`);
     }
   }
 
@@ -267,6 +286,7 @@ class App {
         onToken: (token) => {
           this.#progress.value = Math.min(0.97, (token.index + 1) / (TOKENS[mode] ?? 40));
           this.#status.textContent = `Token ${token.index + 1}: ${token.label}`;
+          this.#stage.token(token);
           for (const cell of token.previews) this.#stage.paintCell(cell);
         },
       });
@@ -290,7 +310,8 @@ class App {
       rgba: result.edited,
       scene: picture.scene && carryOut(this.drawings.world, picture.scene, result.plan),
       png: result.png,
-      edit: { instruction, plan: result.plan, before: result.source, summary: `${kept} · ${result.tokens} tokens in ${Math.round(result.milliseconds)} ms on ${runs}` },
+      edit: { instruction, plan: result.plan, before: result.source, summary: kept,
+        cost: `${result.tokens} tokens in ${Math.round(result.milliseconds).toLocaleString("en")} ms on ${runs}, in this tab` },
     });
     if (result.notes.length > 0) this.#say(`The picture was ${result.notes.join("; ")}.`);
   }
@@ -308,6 +329,8 @@ class App {
     element("stop", HTMLButtonElement).hidden = !on;
     this.#progress.hidden = !on;
     this.#progress.value = 0;
+    this.#status.setAttribute("aria-live", on ? "off" : "polite"); // not a word for every token
+    if (on) this.#stage.clearTokens();
     if (!on && this.info) this.#ready(this.info);
   }
 
@@ -339,30 +362,5 @@ class App {
 
 /** A message as a sentence. @param {string} text */
 const sentenceOf = (text) => text.slice(0, 1).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
-
-/** A canvas picture as a PNG file. @param {Uint8ClampedArray<ArrayBuffer>} rgba */
-async function pngOf(rgba) {
-  const canvas = new OffscreenCanvas(SIDE, SIDE);
-  canvas.getContext("2d")?.putImageData(new ImageData(rgba, SIDE, SIDE), 0, 0);
-  return canvas.convertToBlob({ type: "image/png" });
-}
-
-/** A file's picture fitted to the canvas: scaled to fit, centred on its own border's colour. @param {File} file */
-async function fit(file) {
-  const bitmap = await createImageBitmap(file);
-  const canvas = new OffscreenCanvas(SIDE, SIDE);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  if (!context) throw new Error("no 2d canvas");
-  const scale = SIDE / Math.max(bitmap.width, bitmap.height);
-  const [width, height] = [Math.max(1, Math.round(bitmap.width * scale)), Math.max(1, Math.round(bitmap.height * scale))];
-  context.fillStyle = "white";
-  context.fillRect(0, 0, SIDE, SIDE);
-  context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, 0, 0, 1, 1, 0, 0, SIDE, SIDE);
-  context.drawImage(bitmap, Math.floor((SIDE - width) / 2), Math.floor((SIDE - height) / 2), width, height);
-  const same = bitmap.width === SIDE && bitmap.height === SIDE;
-  const note = same ? "" : `The picture was fitted from ${bitmap.width}×${bitmap.height} to ${SIDE}×${SIDE} pixels: the tiny model works at that size.`;
-  return { rgba: context.getImageData(0, 0, SIDE, SIDE).data, note };
-}
 
 await App.start();

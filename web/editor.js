@@ -27,6 +27,16 @@ export class EarlError extends Error {
   }
 }
 
+/** What a closed editor answers. @type {import("./types").Problem} */
+const CLOSED = { code: "E_DESTROYED", message: "the editor was closed", hint: "create another one" };
+
+/** Waits for a promise, but no longer than a signal allows. @param {Promise<unknown>} promise @param {AbortSignal | undefined} signal */
+function unlessAborted(promise, signal) {
+  if (!signal) return promise;
+  signal.throwIfAborted();
+  return Promise.race([promise, new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }))]);
+}
+
 /** Starts a worker and loads a model. @param {CreateOptions} options @returns {Promise<Editor>} */
 export async function createEditor(options) {
   const editor = new Editor(options);
@@ -42,6 +52,7 @@ export class Editor {
   #waiting = new Map();
   /** @type {Promise<unknown>} */ #queue = Promise.resolve();
   #next = 1;
+  #closed = false;
 
   /** @param {CreateOptions} options */
   constructor(options) {
@@ -49,6 +60,7 @@ export class Editor {
     this.#worker = this.#start();
     /** @type {Promise<Info>} Resolves when the model is loaded. */
     this.ready = this.#load();
+    this.ready.catch(() => undefined); // whoever edits hears of it
   }
 
   #start() {
@@ -75,7 +87,7 @@ export class Editor {
       signal?.throwIfAborted();
       const bytes = file instanceof Blob ? new Uint8Array(await file.arrayBuffer()) : file;
       const settings = { mode: "local", seed: 0, temperature: 0, ...rest };
-      await this.ready;
+      await unlessAborted(this.ready, signal);
       return this.#ask({ type: "edit", file: bytes, options: settings }, { signal, onToken });
     };
     const turn = this.#queue.then(run, run);
@@ -86,7 +98,8 @@ export class Editor {
   /** Ends the worker; whatever waits is rejected. */
   destroy() {
     this.#worker.terminate();
-    this.#rejectAll({ code: "E_DESTROYED", message: "the editor was closed", hint: "create another one" });
+    this.#closed = true;
+    this.#rejectAll(CLOSED);
   }
 
   /**
@@ -96,6 +109,7 @@ export class Editor {
    */
   #ask(message, how = {}) {
     const id = this.#next++;
+    if (this.#closed) return Promise.reject(new EarlError(CLOSED));
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject, onToken: how.onToken });
       how.signal?.addEventListener("abort", () => this.#abort(id, how.signal?.reason), { once: true });
@@ -103,15 +117,17 @@ export class Editor {
     });
   }
 
-  /** A running edit can't hear messages: its worker is ended and a new one takes over. @param {number} id @param {unknown} reason */
+  /**
+   * Gives up an edit at once. The worker ends it at its next token on WebGPU; on the CPU, which hears
+   * messages between edits only, it finishes unheard. Nothing is fetched again.
+   * @param {number} id @param {unknown} reason
+   */
   #abort(id, reason) {
     const waiting = this.#waiting.get(id);
     if (!waiting) return;
     this.#waiting.delete(id);
+    this.#worker.postMessage({ type: "stop", id });
     waiting.reject(reason);
-    this.#worker.terminate();
-    this.#worker = this.#start();
-    this.ready = this.#load();
   }
 
   /** @param {FromWorker} message */
@@ -133,6 +149,7 @@ export class Editor {
     this.#worker.terminate();
     this.#worker = this.#start();
     this.ready = this.#load();
+    this.ready.catch(() => undefined);
   }
 
   /** @param {string} message */

@@ -24,7 +24,8 @@ export interface Edited {
 }
 export type ToWorker =
   | { type: "load"; id: number; model: string; backend: Backend }
-  | { type: "edit"; id: number; file: Uint8Array; options: Required<EditOptions> };
+  | { type: "edit"; id: number; file: Uint8Array; options: Required<EditOptions> }
+  | { type: "stop"; id: number };
 export type FromWorker =
   | { type: "progress"; id: number; loaded: number; total: number; what: string }
   | { type: "ready"; id: number; info: Info }

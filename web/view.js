@@ -27,6 +27,8 @@ export class Stage {
   #divider = element("divider", HTMLDivElement);
   #compare = element("compare", HTMLLabelElement);
   #slider = element("slider", HTMLInputElement);
+  #tokens = element("tokens", HTMLParagraphElement);
+  #plan = element("plan", HTMLButtonElement);
 
   constructor() {
     this.#slider.addEventListener("input", () => this.#reveal());
@@ -62,6 +64,28 @@ export class Stage {
       image.data.set([rgb[at * 3] ?? 0, rgb[at * 3 + 1] ?? 0, rgb[at * 3 + 2] ?? 0, 255], at * 4);
     }
     this.#after.putImageData(image, col * CELL, row * CELL);
+  }
+
+  /** Notes a token, and points at the cell it is about. @param {import("./types").Token} token */
+  token({ label, cell }) {
+    const word = document.createElement("span");
+    word.textContent = label;
+    this.#tokens.append(word);
+    this.#tokens.hidden = false;
+    this.#tokens.scrollLeft = this.#tokens.scrollWidth;
+    if (cell) this.boxes([{ row: cell[0], col: cell[1], cells: 1, kind: "cursor", label: "" }]);
+  }
+
+  /** Forgets the tokens of the last edit. */
+  clearTokens() {
+    this.#tokens.replaceChildren();
+    this.#tokens.hidden = true;
+  }
+
+  /** Shows or hides the boxes over the picture. */
+  toggleBoxes() {
+    this.#boxes.hidden = !this.#boxes.hidden;
+    this.#plan.setAttribute("aria-pressed", String(!this.#boxes.hidden));
   }
 
   /** @param {boolean} on */

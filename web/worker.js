@@ -11,6 +11,9 @@
 /** @type {import("./wasm/earl_cpu.js").WebEditor | null} */
 let editor = null;
 
+/** Edits that nobody waits for any more. @type {Set<number>} */
+const stopped = new Set();
+
 /** @param {FromWorker} message @param {Transferable[]} [transfer] */
 const post = (message, transfer = []) => self.postMessage(message, { transfer });
 
@@ -21,7 +24,8 @@ self.addEventListener("message", async (/** @type {MessageEvent<ToWorker>} */ ev
   const message = event.data;
   try {
     if (message.type === "load") await load(message);
-    else await edit(message);
+    else if (message.type === "edit") await edit(message);
+    else stopped.add(message.id);
   } catch (error) {
     post({ type: "error", id: message.id, problem: readable(error) });
   }
@@ -124,6 +128,8 @@ async function edit({ id, file, options }) {
   const settings = { ...options, seed: BigInt(Math.trunc(options.seed)) };
   const result = await editor.edit(file, settings, (/** @type {import("./types").Token} */ token) => {
     post({ type: "token", id, token });
+    return !stopped.has(id);
   });
+  stopped.delete(id);
   post({ type: "done", id, result }, [result.png.buffer, result.source.buffer, result.edited.buffer]);
 }

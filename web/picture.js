@@ -1,0 +1,101 @@
+// @ts-check
+/**
+ * Picture files on the page: size checked in the header before a pixel is decoded, fitted to the canvas, written as PNG.
+ * The model's own decoder (`crates/model/src/files.rs`) checks again whatever reaches it.
+ */
+import { SIDE } from "./scene.js";
+
+/** Most pixels of a picture that is opened. */
+const MAX_PIXELS = 64_000_000;
+/** Most bytes of a file that is opened. */
+const MAX_BYTES = 128 * 1024 * 1024;
+
+/** A file that is refused; the message ends a sentence that starts with its name. */
+export class Refused extends Error {}
+
+/**
+ * Width and height as a PNG, JPEG or WebP header says; null if the bytes are none of these or end too soon.
+ * @param {Uint8Array} bytes @returns {{ width: number, height: number } | null}
+ */
+export function headerSize(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const text = (/** @type {number} */ at, /** @type {number} */ length) => String.fromCharCode(...bytes.subarray(at, at + length));
+  try {
+    if (text(0, 8) === "\x89PNG\r\n\x1a\n") return { width: view.getUint32(16), height: view.getUint32(20) };
+    if (text(0, 4) === "RIFF" && text(8, 4) === "WEBP") return webpSize(view, text(12, 4));
+    if (view.getUint16(0) === 0xffd8) return jpegSize(view);
+  } catch {
+    // A header cut short: RangeError from the view.
+  }
+  return null;
+}
+
+/** @param {DataView} view @param {string} kind */
+function webpSize(view, kind) {
+  if (kind === "VP8X") {
+    const three = (/** @type {number} */ at) => 1 + view.getUint16(at, true) + (view.getUint8(at + 2) << 16);
+    return { width: three(24), height: three(27) };
+  }
+  if (kind === "VP8L") {
+    const bits = view.getUint32(21, true);
+    return { width: 1 + (bits & 0x3fff), height: 1 + ((bits >>> 14) & 0x3fff) };
+  }
+  return kind === "VP8 " ? { width: view.getUint16(26, true) & 0x3fff, height: view.getUint16(28, true) & 0x3fff } : null;
+}
+
+/** Walks a JPEG's segments to its frame header. @param {DataView} view */
+function jpegSize(view) {
+  for (let at = 2; ; at += 2 + view.getUint16(at + 2)) {
+    if (view.getUint8(at) !== 0xff) return null;
+    while (view.getUint8(at + 1) === 0xff) at++;
+    const marker = view.getUint8(at + 1);
+    const frame = marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
+    if (frame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5) };
+  }
+}
+
+/** Refuses what can't be a usable picture, before decoding. @param {Blob} file */
+async function check(file) {
+  if (file.size === 0) throw new Refused("is empty (0 bytes)");
+  if (file.size > MAX_BYTES) throw new Refused(`has ${Math.round(file.size / 1048576)} MiB; at most ${MAX_BYTES / 1048576} are opened`);
+  const head = new Uint8Array(await file.slice(0, 1 << 20).arrayBuffer());
+  const size = headerSize(head);
+  if (!size) throw new Refused("is not a PNG, JPEG or WebP picture");
+  if (size.width === 0 || size.height === 0) throw new Refused("has no pixels");
+  if (size.width * size.height > MAX_PIXELS) {
+    throw new Refused(`has ${size.width.toLocaleString("en")} × ${size.height.toLocaleString("en")} pixels; at most 64 million are opened`);
+  }
+}
+
+/**
+ * A file's picture fitted to the canvas: scaled to fit, centred, the rest filled with the colour of its corner.
+ * Throws `Refused`.
+ * @param {Blob} file
+ */
+export async function fit(file) {
+  await check(file);
+  const bitmap = await createImageBitmap(file).catch(() => {
+    throw new Refused("is damaged");
+  });
+  const canvas = new OffscreenCanvas(SIDE, SIDE);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  if (!context) throw new Error("no 2d canvas");
+  const scale = SIDE / Math.max(bitmap.width, bitmap.height);
+  const [width, height] = [Math.max(1, Math.round(bitmap.width * scale)), Math.max(1, Math.round(bitmap.height * scale))];
+  context.fillStyle = "white";
+  context.fillRect(0, 0, SIDE, SIDE);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, 1, 1, 0, 0, SIDE, SIDE);
+  context.drawImage(bitmap, Math.floor((SIDE - width) / 2), Math.floor((SIDE - height) / 2), width, height);
+  const same = bitmap.width === SIDE && bitmap.height === SIDE;
+  const note = same ? "" : `The picture was fitted from ${bitmap.width}×${bitmap.height} to ${SIDE}×${SIDE} pixels: the tiny model works at that size.`;
+  bitmap.close();
+  return { rgba: context.getImageData(0, 0, SIDE, SIDE).data, note };
+}
+
+/** A canvas picture as a PNG file. @param {Uint8ClampedArray<ArrayBuffer>} rgba */
+export async function pngOf(rgba) {
+  const canvas = new OffscreenCanvas(SIDE, SIDE);
+  canvas.getContext("2d")?.putImageData(new ImageData(rgba, SIDE, SIDE), 0, 0);
+  return canvas.convertToBlob({ type: "image/png" });
+}
