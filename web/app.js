@@ -4,7 +4,7 @@
  * @typedef {import("./types").SceneState} SceneState
  * @typedef {import("./types").PlanStep} PlanStep
  * @typedef {{ rgba: Uint8ClampedArray<ArrayBuffer>, scene: SceneState | null, png: Uint8Array<ArrayBuffer> | null,
- *   edit: { instruction: string, plan: PlanStep[], summary: string, cost: string, before: Uint8ClampedArray<ArrayBuffer> } | null }} Picture
+ *   edit: { instruction: string, plan: PlanStep[], tokens: string[], summary: string, kept: boolean, cost: string, before: Uint8ClampedArray<ArrayBuffer> } | null }} Picture
  */
 import { Composer } from "./composer.js";
 import { EarlError, Editor } from "./editor.js";
@@ -197,6 +197,7 @@ class App {
     if (picture.edit) this.#stage.showEdit(picture.edit.before, picture.rgba);
     else this.#stage.show(picture.rgba);
     this.#stage.boxes(picture.edit ? planBoxes(picture.edit.plan) : []);
+    this.#stage.tokens(picture.edit?.tokens ?? []);
     this.#describe(picture);
     this.#suggest(picture);
     element("undo", HTMLButtonElement).disabled = at === 0;
@@ -210,7 +211,7 @@ class App {
     result.replaceChildren();
     if (!edit) return;
     const line = document.createElement("p");
-    line.className = "kept";
+    line.className = edit.kept ? "kept" : "spilt";
     line.textContent = edit.summary;
     const cost = document.createElement("p");
     cost.className = "cost";
@@ -275,6 +276,8 @@ class App {
     this.composer.refresh();
     this.#stage.show(picture.rgba);
     this.#stage.boxes([]);
+    /** @type {string[]} */
+    const tokens = [];
     try {
       const mode = /** @type {import("./types").Mode} */ (element("mode", HTMLSelectElement).value);
       const file = await pngOf(picture.rgba);
@@ -286,11 +289,12 @@ class App {
         onToken: (token) => {
           this.#progress.value = Math.min(0.97, (token.index + 1) / (TOKENS[mode] ?? 40));
           this.#status.textContent = `Token ${token.index + 1}: ${token.label}`;
+          tokens.push(token.label);
           this.#stage.token(token);
           for (const cell of token.previews) this.#stage.paintCell(cell);
         },
       });
-      this.#finish(picture, instruction, result);
+      this.#finish(picture, instruction, tokens, result);
     } catch (error) {
       this.#finishEmpty(picture);
       if (!running.signal.aborted) this.#failed(error);
@@ -298,8 +302,8 @@ class App {
     }
   }
 
-  /** @param {Picture} picture @param {string} instruction @param {import("./types").Edited} result */
-  #finish(picture, instruction, result) {
+  /** @param {Picture} picture @param {string} instruction @param {string[]} tokens @param {import("./types").Edited} result */
+  #finish(picture, instruction, tokens, result) {
     this.#running = null;
     this.#busy(false);
     const { outside } = result;
@@ -310,7 +314,7 @@ class App {
       rgba: result.edited,
       scene: picture.scene && carryOut(this.drawings.world, picture.scene, result.plan),
       png: result.png,
-      edit: { instruction, plan: result.plan, before: result.source, summary: kept,
+      edit: { instruction, plan: result.plan, before: result.source, tokens, summary: kept, kept: outside.changed === 0,
         cost: `${result.tokens} tokens in ${Math.round(result.milliseconds).toLocaleString("en")} ms on ${runs}, in this tab` },
     });
     if (result.notes.length > 0) this.#say(`The picture was ${result.notes.join("; ")}.`);
@@ -330,7 +334,7 @@ class App {
     this.#progress.hidden = !on;
     this.#progress.value = 0;
     this.#status.setAttribute("aria-live", on ? "off" : "polite"); // not a word for every token
-    if (on) this.#stage.clearTokens();
+    if (on) this.#stage.tokens([]);
     if (!on && this.info) this.#ready(this.info);
   }
 

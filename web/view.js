@@ -19,6 +19,13 @@ function context(canvas) {
   return found;
 }
 
+/** @param {string} label */
+function tokenOf(label) {
+  const word = document.createElement("span");
+  word.textContent = label;
+  return word;
+}
+
 /** The two pictures and what lies over them. */
 export class Stage {
   #before = context(element("before", HTMLCanvasElement));
@@ -66,20 +73,19 @@ export class Stage {
     this.#after.putImageData(image, col * CELL, row * CELL);
   }
 
-  /** Notes a token, and points at the cell it is about. @param {import("./types").Token} token */
+  /** Adds a token to the line of tokens, and points at the cell it is about. @param {import("./types").Token} token */
   token({ label, cell }) {
-    const word = document.createElement("span");
-    word.textContent = label;
-    this.#tokens.append(word);
+    this.#tokens.append(tokenOf(label));
     this.#tokens.hidden = false;
     this.#tokens.scrollLeft = this.#tokens.scrollWidth;
     if (cell) this.boxes([{ row: cell[0], col: cell[1], cells: 1, kind: "cursor", label: "" }]);
   }
 
-  /** Forgets the tokens of the last edit. */
-  clearTokens() {
-    this.#tokens.replaceChildren();
-    this.#tokens.hidden = true;
+  /** Shows the tokens of a finished edit, from its start. @param {string[]} labels */
+  tokens(labels) {
+    this.#tokens.replaceChildren(...labels.map(tokenOf));
+    this.#tokens.hidden = labels.length === 0;
+    this.#tokens.scrollLeft = 0;
   }
 
   /** Shows or hides the boxes over the picture. */
