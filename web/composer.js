@@ -91,8 +91,10 @@ export class Composer {
       this.host.say("This picture was not composed here. Choose a sample or an empty scene to compose.");
       return;
     }
-    this.host.change(change(scene));
-    this.#choose(this.#chosen);
+    const next = change(scene);
+    const chosen = this.#chosen; // the host forgets it when the scene changes
+    if (next !== scene) this.host.change(next);
+    this.#choose(chosen);
   }
 
   /** Replaces the chosen object, if the new one fits. @param {Partial<WorldObject>} change */

@@ -1,0 +1,242 @@
+// @ts-check
+/** The built page in headless Chromium, on both backends: edits, privacy, bad input. `EARL_SITE` is the site's folder. */
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { after, before, describe, test } from "node:test";
+import { chromium } from "playwright-core";
+import { serve } from "./server.js";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const site = process.env["EARL_SITE"] ?? join(here, "../../dist");
+const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
+const GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+
+/** @typedef {{ page: import("playwright-core").Page, noise: string[], server: Awaited<ReturnType<typeof serve>>, close: () => Promise<void> }} Opened */
+
+/** Opens the page and waits until the model is ready. @param {string[]} flags @param {string} query @param {(server: Awaited<ReturnType<typeof serve>>) => void} [prepare] @returns {Promise<Opened>} */
+async function open(flags, query, prepare) {
+  const server = await serve(site);
+  prepare?.(server);
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", ...flags] });
+  const page = await browser.newPage({ viewport: { width: 1280, height: 960 } });
+  /** @type {string[]} */
+  const noise = [];
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && noise.push(message.text()));
+  page.on("pageerror", (error) => noise.push(String(error)));
+  await page.goto(server.url + query);
+  return { page, noise, server, close: async () => { await browser.close(); await server.close(); } };
+}
+
+/** @param {Opened} opened */
+const ready = ({ page }) => page.waitForSelector("#status.ready", { timeout: 300_000 });
+
+/** Types an instruction and waits for the end. @param {Opened} opened @param {string} instruction */
+async function edit({ page }, instruction) {
+  await page.fill("#instruction", instruction);
+  await page.click("#run");
+  await page.waitForSelector("#stop", { state: "hidden", timeout: 400_000 });
+  return { result: (await page.textContent("#result")) ?? "", notice: (await page.textContent("#notice")) ?? "" };
+}
+
+/** RGBA of the canvas on top. @param {Opened} opened @returns {Promise<number[]>} */
+const pixels = ({ page }) =>
+  page.evaluate(() => {
+    const canvas = /** @type {HTMLCanvasElement} */ (document.getElementById("after"));
+    return [...(canvas.getContext("2d")?.getImageData(0, 0, 64, 64).data ?? [])];
+  });
+
+/** Pixels that differ, by whether they lie in the box (cells). @param {number[]} a @param {number[]} b @param {{ row: number, col: number, cells: number }} box */
+function changes(a, b, box) {
+  const count = { inside: 0, outside: 0 };
+  for (let at = 0; at < 64 * 64; at++) {
+    const [x, y] = [at % 64, Math.floor(at / 64)];
+    const inside = y >= box.row * 8 && y < (box.row + box.cells) * 8 && x >= box.col * 8 && x < (box.col + box.cells) * 8;
+    if ([0, 1, 2].some((c) => a[at * 4 + c] !== b[at * 4 + c])) count[inside ? "inside" : "outside"]++;
+  }
+  return count;
+}
+
+/** Where the first sample's football stands, and its background. */
+const FOOTBALL = { row: 5, col: 5, cells: 3 };
+const BLUE = [110, 170, 235];
+
+for (const [backend, flags] of /** @type {const} */ ([["cpu", []], ["webgpu", GPU]])) {
+  describe(`page on ${backend}`, () => {
+    /** @type {Opened} */
+    let opened;
+    before(async () => {
+      opened = await open([...flags], `?backend=${backend}`);
+      await ready(opened);
+    });
+    after(() => opened.close());
+
+    test("W1 removes what the sentence names, and nothing else", async () => {
+      assert.equal(await opened.page.getAttribute("#status", "data-backend"), backend);
+      const source = await pixels(opened);
+      const requests = opened.server.log.length;
+      const { result, notice } = await edit(opened, "remove the football");
+      assert.equal(notice, "");
+      assert.match(result, /^0 of [\d,]+ pixels outside the edit changed/);
+      const edited = await pixels(opened);
+      const count = changes(source, edited, FOOTBALL);
+      assert.equal(count.outside, 0);
+      assert.ok(count.inside > 100, `${count.inside} pixels changed`);
+      for (let at = 0; at < 64 * 64; at++) {
+        const [x, y] = [at % 64, Math.floor(at / 64)];
+        if (x >= 40 && y >= 40) assert.deepEqual(edited.slice(at * 4, at * 4 + 3), BLUE, `pixel ${x}, ${y} is background`);
+      }
+      assert.equal(opened.server.log.length, requests, "W21 an edit asks the network for nothing");
+    });
+
+    test("W43 refuses words it does not know, and says which", async () => {
+      const source = await pixels(opened);
+      const { notice } = await edit(opened, "remove the zebra");
+      assert.match(notice, /Not understood: `zebra`/);
+      assert.deepEqual(await pixels(opened), source);
+    });
+
+    test("the console stays silent", () => assert.deepEqual(opened.noise, []));
+  });
+}
+
+describe("page", () => {
+  /** @type {Opened} */
+  let opened;
+  before(async () => {
+    opened = await open([], "?backend=cpu");
+    await ready(opened);
+  });
+  after(() => opened.close());
+
+  test("an object put on the canvas can be edited, undone and done again", async () => {
+    const { page } = opened;
+    await page.click("#clear");
+    await page.fill("#search", "cat");
+    await page.click('[aria-label="Add: cat"]');
+    const composed = await pixels(opened);
+    const { result } = await edit(opened, "make the background pink");
+    assert.match(result, /background: pink/);
+    const edited = await pixels(opened);
+    assert.deepEqual(edited.slice(0, 3), [250, 190, 205]);
+    await page.click("#undo");
+    assert.deepEqual(await pixels(opened), composed);
+    await page.click("#redo");
+    assert.deepEqual(await pixels(opened), edited);
+  });
+
+  test("a chosen object moves by keyboard", async () => {
+    const { page } = opened;
+    await page.click("#clear");
+    await page.fill("#search", "cat");
+    await page.click('[aria-label="Add: cat"]');
+    const start = await pixels(opened);
+    await page.focus("#stage");
+    await page.keyboard.press("ArrowLeft");
+    assert.notDeepEqual(await pixels(opened), start);
+    await page.keyboard.press("ArrowRight");
+    assert.deepEqual(await pixels(opened), start);
+  });
+
+  test("W13 a downloaded PNG holds the recipe", async () => {
+    const { page } = opened;
+    await page.click("#clear");
+    await edit(opened, "make the background green");
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save")]);
+    const stream = await download.createReadStream();
+    const chunks = [];
+    for await (const chunk of stream) chunks.push(chunk);
+    const text = Buffer.concat(chunks).toString("latin1");
+    assert.ok(text.startsWith("\x89PNG") && text.includes("earl-recipe") && text.includes("make the background green"));
+  });
+
+  const folder = mkdtempSync(join(tmpdir(), "earl-"));
+  const file = (/** @type {string} */ name, /** @type {Buffer} */ bytes) => {
+    writeFileSync(join(folder, name), bytes);
+    return join(folder, name);
+  };
+  const header = (/** @type {number} */ side) => {
+    const bytes = Buffer.from("89504e470d0a1a0a0000000d49484452000000000000000008020000000000000", "hex");
+    bytes.writeUInt32BE(side, 16);
+    bytes.writeUInt32BE(side, 20);
+    return bytes;
+  };
+  for (const [what, path] of /** @type {const} */ ([
+    ["an empty file", file("empty.png", Buffer.alloc(0))],
+    ["a text file", file("text.png", Buffer.from("no picture"))],
+    ["a 30,000 × 30,000 header", file("huge.png", header(30_000))],
+    ["a 0 × 0 header", file("zero.png", header(0))],
+  ])) {
+    test(`W30 ${what} is refused and the page lives on`, async () => {
+      const { page } = opened;
+      await page.click("#clear");
+      const source = await pixels(opened);
+      await page.setInputFiles("#file", path);
+      await page.waitForFunction(() => document.getElementById("notice")?.textContent?.includes("can't be opened"));
+      assert.deepEqual(await pixels(opened), source);
+    });
+  }
+
+  test("W30 empty and over-long instructions are refused", async () => {
+    assert.match((await edit(opened, "   ")).notice, /Instruction/);
+    await opened.page.evaluate(() => document.getElementById("instruction")?.removeAttribute("maxlength"));
+    assert.match((await edit(opened, "remove the cat ".repeat(700))).notice, /Instruction/);
+    assert.match((await edit(opened, "make the background blue")).result, /background: blue/);
+  });
+
+  test("W22 markup in an instruction stays text", async () => {
+    const { notice } = await edit(opened, "<img src=x onerror=alert(1)>");
+    assert.match(notice, /Not understood/);
+    assert.equal(await opened.page.locator("#notice img").count(), 0);
+  });
+
+  test("the console stays silent", () => assert.deepEqual(opened.noise, []));
+});
+
+describe("damaged sites", () => {
+  /** @param {string} part @param {(bytes: Buffer) => Buffer | null} change @param {RegExp} said */
+  async function refused(part, change, said) {
+    const opened = await open([], "?backend=cpu", (server) => server.spoil.set(part, change));
+    try {
+      await opened.page.waitForSelector("#notice:not([hidden])", { timeout: 60_000 });
+      assert.match((await opened.page.textContent("#notice")) ?? "", said);
+      assert.equal(await opened.page.locator("#status.ready").count(), 0);
+    } finally {
+      await opened.close();
+    }
+  }
+  const flip = (/** @type {Buffer} */ bytes) => {
+    bytes[Math.floor(bytes.length / 2)] ^= 1;
+    return bytes;
+  };
+  test("W18 one flipped bit in a chunk", () => refused("chunks/", flip, /damaged|SHA-256/));
+  test("W18 a truncated chunk", () => refused("chunks/", (bytes) => bytes.subarray(0, bytes.length / 2), /damaged|bytes|length/));
+  test("W18 a missing chunk", () => refused("chunks/", () => null, /answered 404/));
+  test("W18 a manifest of a newer version", () =>
+    refused("manifest.json", (bytes) => Buffer.from(bytes.toString().replace('"version":1', '"version":2')), /version 2/));
+  test("W18 a manifest that is no JSON", () => refused("manifest.json", () => Buffer.from("<html>"), /manifest/));
+  test("W18 a manifest that lies about lengths", () =>
+    refused("manifest.json", (bytes) => Buffer.from(bytes.toString().replace(/"length":(\d+)/, '"length":999999999999')), /./));
+});
+
+describe("looks", () => {
+  test("no part is wider than a phone; screenshots are kept", async () => {
+    const opened = await open([], "?backend=cpu");
+    try {
+      await ready(opened);
+      mkdirSync(join(here, "artifacts"), { recursive: true });
+      await edit(opened, "replace the football with a dog");
+      for (const [name, width, scheme] of /** @type {const} */ ([["desktop-light", 1280, "light"], ["desktop-dark", 1280, "dark"], ["phone-light", 390, "light"], ["phone-dark", 390, "dark"]])) {
+        await opened.page.setViewportSize({ width, height: 900 });
+        await opened.page.emulateMedia({ colorScheme: scheme });
+        const wide = await opened.page.evaluate(() => document.documentElement.scrollWidth);
+        assert.ok(wide <= width, `${name} is ${wide} pixels wide`);
+        await opened.page.screenshot({ path: join(here, "artifacts", `${name}.png`), fullPage: true });
+      }
+    } finally {
+      await opened.close();
+    }
+  });
+});
