@@ -19,6 +19,7 @@ export class Composer {
   #stage = element("stage", HTMLDivElement);
   #tools = element("object-tools", HTMLDivElement);
   /** @type {WorldObject | null} */ #chosen = null;
+  #held = false;
 
   /** @param {Drawings} drawings @param {Host} host */
   constructor(drawings, host) {
@@ -27,6 +28,8 @@ export class Composer {
     this.#palette();
     this.#swatches();
     this.#stage.addEventListener("pointerdown", (event) => this.#grab(event));
+    // A finger on an object moves it; anywhere else it scrolls the page.
+    this.#stage.addEventListener("touchstart", (event) => this.#held && event.preventDefault(), { passive: false });
     this.#stage.addEventListener("keydown", (event) => this.#key(event));
     for (const button of this.#tools.querySelectorAll("[data-cells]")) {
       button.addEventListener("click", () => this.#resize(Number(button.getAttribute("data-cells"))));
@@ -195,6 +198,7 @@ export class Composer {
       from.row >= o.row && from.col >= o.col && from.row < o.row + o.cells && from.col < o.col + o.cells;
     const object = scene.objects.find(inside) ?? null;
     this.#choose(object);
+    this.#held = object !== null;
     if (!object) return;
     this.#stage.setPointerCapture(event.pointerId);
     let target = object;
@@ -206,6 +210,7 @@ export class Composer {
     };
     const end = (/** @type {PointerEvent} */ at) => {
       this.#stage.removeEventListener("pointermove", move);
+      this.#held = false;
       const moved = target.row !== object.row || target.col !== object.col;
       if (at.type === "pointerup" && moved && fits(scene, target, object)) this.#replace({ row: target.row, col: target.col });
       else this.#choose(object);

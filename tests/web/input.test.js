@@ -182,5 +182,41 @@ describe("input", () => {
     assert.match(await edit("make the background blue"), /background: blue/);
   });
 
+  test("on a phone a finger moves an object, and scrolls the page and the drawings elsewhere", async () => {
+    const context = await browser.newContext({ viewport: { width: 390, height: 700 }, hasTouch: true, isMobile: true });
+    const phone = await context.newPage();
+    await phone.goto(`${server.url}?backend=cpu`);
+    await phone.waitForSelector("#status.ready", { timeout: 300_000 });
+    const touch = await context.newCDPSession(phone);
+    /** @param {number} x @param {number} y @param {number} dx @param {number} dy */
+    async function swipe(x, y, dx, dy) {
+      await touch.send("Input.dispatchTouchEvent", { type: "touchStart", touchPoints: [{ x, y }] });
+      for (let step = 1; step <= 10; step++) {
+        await touch.send("Input.dispatchTouchEvent", { type: "touchMove", touchPoints: [{ x: x + (dx * step) / 10, y: y + (dy * step) / 10 }] });
+      }
+      await touch.send("Input.dispatchTouchEvent", { type: "touchEnd", touchPoints: [] });
+      await phone.waitForTimeout(300);
+    }
+    const picture = () => phone.locator("#after").evaluate((canvas) => /** @type {HTMLCanvasElement} */ (canvas).toDataURL());
+    const scroll = () => phone.evaluate(() => scrollY);
+    const box = await phone.locator("#stage").boundingBox();
+    assert.ok(box);
+    const cell = box.width / 8;
+    const start = await picture();
+    await swipe(box.x + 6 * cell, box.y + 2 * cell, -2 * cell, 0); // the apple
+    const moved = await picture();
+    assert.notEqual(moved, start, "the apple moved");
+    assert.equal(await scroll(), 0);
+    await swipe(box.x + 7.5 * cell, box.y + 3.5 * cell, 0, -200); // bare background
+    assert.equal(await picture(), moved, "nothing moved");
+    assert.ok((await scroll()) > 50, "the page scrolled");
+    await phone.locator("#palette").scrollIntoViewIfNeeded();
+    const palette = await phone.locator("#palette").boundingBox();
+    assert.ok(palette);
+    await swipe(palette.x + 60, palette.y + 150, 0, -100);
+    assert.ok((await phone.locator("#palette").evaluate((list) => list.scrollTop)) > 30, "the drawings scrolled");
+    await context.close();
+  });
+
   test("the console stays silent", () => assert.deepEqual(noise, []));
 });
