@@ -1,13 +1,22 @@
 //! `cargo xtask`: set-up, browser modules, site, demo, checks and tests, each one command from a fresh
-//! machine. Tools are pinned and come from the registries; they are kept in `$EARL_CACHE`
-//! (default `~/.cache/earl`), never in the checkout. Start at [`Task`].
+//! machine.
+//!
+//! `setup` → `modules` → `site` → `demo` or `test`. Tools are pinned and come from the registries;
+//! they and all build results are kept in `$EARL_CACHE` (default `~/.cache/earl`); in the checkout only
+//! `web/wasm` and `tests/web/node_modules` are written. Start at [`Task`].
 
+mod check;
 mod command;
+mod demo;
+mod folders;
 mod modules;
 mod serve;
 mod setup;
 mod site;
+mod stages;
+mod stamp;
 mod test;
+mod version;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -26,7 +35,7 @@ struct Cli {
 enum Task {
     /// Install what is missing, build the site and serve it.
     Demo {
-        /// Port on 127.0.0.1.
+        /// Port on 127.0.0.1; 0 takes any free one.
         #[arg(long, default_value_t = 8080)]
         port: u16,
         /// Don't open a browser.
@@ -43,13 +52,13 @@ enum Task {
     Check,
     /// Build the static site into a folder, ready for any host.
     Site {
-        /// The folder.
+        /// The folder: new, empty, or an older site.
         #[arg(long)]
         out: PathBuf,
     },
     /// Build the browser modules into `web/wasm` (the other tasks do it when needed).
     Modules {
-        /// Only this one: cpu or gpu.
+        /// Only this one.
         #[arg(long)]
         only: Option<modules::Module>,
     },
@@ -67,16 +76,12 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
-        Task::Demo { port, no_open } => {
-            let folder = command::cache()?.join("site");
-            site::build(&folder)?;
-            serve::serve(&folder, port, !no_open)
-        }
-        Task::Test { skip_web } => test::run(skip_web),
-        Task::Check => test::check(),
+        Task::Demo { port, no_open } => demo::run(port, !no_open),
+        Task::Test { skip_web } => test::run_all(skip_web),
+        Task::Check => check::run_all(),
         Task::Site { out } => site::build(&out),
         Task::Modules { only } => {
-            setup::browser_tools()?;
+            setup::for_site()?;
             modules::build(only)
         }
     }

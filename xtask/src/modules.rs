@@ -1,16 +1,20 @@
 //! The two browser modules: `crates/web` for the CPU and for WebGPU, bound and optimised, in `web/wasm`.
 //!
-//! A stamp beside each (SHA-256 of every source that matters) says whether it is still fresh.
+//! sources → compile → bind → optimise → `$EARL_CACHE/modules` → `web/wasm`. A stamp of all sources
+//! skips everything; a stamp of the compiled module skips binding and optimising, which for WebGPU
+//! takes minutes. Start at [`build`].
 
-use crate::command::{cache, program, root, run};
+use crate::command::{output, program, run};
+use crate::folders::{cache, copy, root};
+use crate::setup::WASM_BINDGEN;
+use crate::stamp::Stamp;
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
+use clap::ValueEnum;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 /// One of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Module {
     /// flex with simd128.
     Cpu,
@@ -18,17 +22,7 @@ pub(crate) enum Module {
     Gpu,
 }
 
-impl FromStr for Module {
-    type Err = String;
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "cpu" => Ok(Self::Cpu),
-            "gpu" => Ok(Self::Gpu),
-            _ => Err("it must be `cpu` or `gpu`".into()),
-        }
-    }
-}
-
+const RUSTFLAGS: &str = "-C target-feature=+simd128";
 /// WebAssembly features that every browser with WebGPU or SIMD has.
 const FEATURES: [&str; 7] = [
     "--enable-simd",
@@ -39,9 +33,20 @@ const FEATURES: [&str; 7] = [
     "--enable-reference-types",
     "--enable-multivalue",
 ];
-/// Where the sources of a module are.
-const SOURCES: [&str; 6] =
-    ["Cargo.toml", "Cargo.lock", "crates/kernels", "crates/model", "crates/web", "xtask/src/modules.rs"];
+/// Where the sources of a module are. All members share `Cargo.lock`; a change there that does not
+/// reach the modules costs one `cargo build` that has nothing to do.
+const SOURCES: [&str; 8] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "crates/kernels/Cargo.toml",
+    "crates/kernels/src",
+    "crates/model/Cargo.toml",
+    "crates/model/src",
+    "crates/web/Cargo.toml",
+    "crates/web/src",
+];
+/// Builds of each module that are kept, the newest.
+const KEPT: usize = 4;
 
 impl Module {
     fn feature(self) -> &'static str {
@@ -51,12 +56,20 @@ impl Module {
         }
     }
 
+    fn name(self) -> String {
+        format!("earl_{}", self.feature())
+    }
+
     /// Compiler settings: speed for the CPU; size and bearable build time for the GPU module, whose
     /// code is `CubeCL`'s kernel generators, not arithmetic.
     fn profile(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Cpu => &[],
-            Self::Gpu => &[("OPT_LEVEL", "s"), ("CODEGEN_UNITS", "16"), ("LTO", "off")],
+            Self::Gpu => &[
+                ("CARGO_PROFILE_WEB_OPT_LEVEL", "s"),
+                ("CARGO_PROFILE_WEB_CODEGEN_UNITS", "16"),
+                ("CARGO_PROFILE_WEB_LTO", "off"),
+            ],
         }
     }
 
@@ -66,72 +79,258 @@ impl Module {
             Self::Gpu => "-Oz",
         }
     }
+
+    /// Everything beside the sources that decides the result.
+    fn recipe(self) -> Result<Stamp> {
+        let mut stamp = Stamp::default();
+        let settings = format!(
+            "{:?} {RUSTFLAGS} {} {FEATURES:?}",
+            self.profile(),
+            self.optimise()
+        );
+        stamp.add("settings", settings.as_bytes());
+        stamp.add("wasm-bindgen", WASM_BINDGEN.as_bytes());
+        stamp.add(
+            "rustc",
+            output("rustc", &["--version"])
+                .unwrap_or_default()
+                .as_bytes(),
+        );
+        stamp.add_files(&root(), "tests/web/package.json")?; // binaryen's version
+        Ok(stamp)
+    }
+
+    fn stamp(self) -> Result<String> {
+        let mut stamp = self.recipe()?;
+        SOURCES
+            .iter()
+            .try_for_each(|source| stamp.add_files(&root(), source))?;
+        Ok(stamp.finish())
+    }
 }
 
 /// Builds what is not fresh: both modules, or only one.
 pub(crate) fn build(only: Option<Module>) -> Result<()> {
-    let stamp = stamp(&root())?;
     for module in [Module::Cpu, Module::Gpu] {
         if only.is_none_or(|only| only == module) {
-            build_one(module, &stamp)?;
+            bring(module).with_context(|| format!("building the {} module", module.feature()))?;
         }
     }
     Ok(())
 }
 
-fn build_one(module: Module, stamp: &str) -> Result<()> {
-    let feature = module.feature();
-    let (out, name) = (root().join("web/wasm"), format!("earl_{feature}"));
-    let stamp_file = out.join(format!("{name}.stamp"));
-    if fs::read_to_string(&stamp_file).is_ok_and(|found| found == stamp) {
+/// Are both modules there, and made from these sources?
+pub(crate) fn state() -> Result<State> {
+    let out = root().join("web/wasm");
+    let mut state = State::Fresh;
+    for module in [Module::Cpu, Module::Gpu] {
+        match found(&out, module) {
+            None => return Ok(State::Missing),
+            Some(stamp) if stamp != module.stamp()? => state = State::Stale,
+            Some(_) => {}
+        }
+    }
+    Ok(state)
+}
+
+/// How the modules in `web/wasm` stand to their sources.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Made from them.
+    Fresh,
+    /// Made from older ones.
+    Stale,
+    /// At least one is not there.
+    Missing,
+}
+
+/// The stamp of the module in `folder`, if all its parts are there.
+fn found(folder: &Path, module: Module) -> Option<String> {
+    let name = module.name();
+    let whole = ["_bg.wasm", ".js", ".d.ts"].iter();
+    let whole = whole
+        .map(|part| folder.join(format!("{name}{part}")))
+        .all(|file| file.is_file());
+    fs::read_to_string(folder.join(format!("{name}.stamp")))
+        .ok()
+        .filter(|_| whole)
+}
+
+/// Puts a fresh module into `web/wasm`.
+fn bring(module: Module) -> Result<()> {
+    let (name, stamp, out) = (module.name(), module.stamp()?, root().join("web/wasm"));
+    if found(&out, module).as_deref() == Some(stamp.as_str()) {
         return Ok(());
     }
-    let target = cache()?.join("wasm");
-    let args = ["build", "--profile", "web", "--target", "wasm32-unknown-unknown", "-p", "earl-web"];
-    let mut command = program("cargo", &args)?;
-    command.args(["--lib", "--no-default-features", "--features", feature]);
-    command.env("CARGO_TARGET_DIR", &target).env("RUSTFLAGS", "-C target-feature=+simd128");
-    for (key, value) in module.profile() {
-        command.env(format!("CARGO_PROFILE_WEB_{key}"), value);
+    let store = cache()?.join("modules");
+    let kept = store.join(format!("{name}-{}", &stamp[..16]));
+    if found(&kept, module).as_deref() != Some(stamp.as_str()) {
+        make(module, &stamp, &store, &kept)?;
+        forget_old(&store, &format!("{name}-"))?;
     }
-    run(command, "the compiler's message above says where")?;
-    let built = target.join("wasm32-unknown-unknown/web/earl_web.wasm");
-    let (built, folder) = (built.to_string_lossy(), out.to_string_lossy());
-    let args = ["--target", "web", "--out-name", &name, "--out-dir", &folder, &built];
-    run(program("wasm-bindgen", &args)?, "its version must be that of the crate")?;
-    let bound = out.join(format!("{name}_bg.wasm"));
-    let fresh = out.join(format!("{name}.fresh.wasm"));
-    let mut command = program("wasm-opt", &[module.optimise()])?;
-    command.args(FEATURES).arg(&bound).arg("-o").arg(&fresh);
-    run(command, "wasm-opt comes with the Node package `binaryen`")?;
-    fs::rename(&fresh, &bound).with_context(|| format!("replacing `{}`", bound.display()))?;
+    let stamp_file = out.join(format!("{name}.stamp"));
+    if stamp_file.exists() {
+        fs::remove_file(&stamp_file).context("removing an old stamp")?;
+    }
+    copy(&kept, &out, &[".stamp", ".binary"])?;
     fs::write(&stamp_file, stamp).with_context(|| format!("writing `{}`", stamp_file.display()))
 }
 
-/// SHA-256 over paths and contents of all sources, in order.
-fn stamp(root: &Path) -> Result<String> {
-    let mut files = Vec::new();
-    for source in SOURCES {
-        collect(&root.join(source), &mut files)?;
+/// Compiles, and binds and optimises unless that was done to the same compiled module before.
+fn make(module: Module, stamp: &str, store: &Path, kept: &Path) -> Result<()> {
+    let (name, built) = (module.name(), compile(module)?);
+    let mut binary = module.recipe()?;
+    binary.add(
+        "module",
+        &fs::read(&built).with_context(|| format!("reading `{}`", built.display()))?,
+    );
+    let binary = binary.finish();
+    let work = store.join(format!("work-{}-{name}", std::process::id()));
+    match with_binary(store, &name, &binary) {
+        Some(same) => copy(&same, &work, &[])?,
+        None => finish(module, &built, &work)?,
     }
-    files.sort();
-    let mut hash = Sha256::new();
-    for file in files {
-        let bytes = fs::read(&file).with_context(|| format!("reading `{}`", file.display()))?;
-        hash.update(file.strip_prefix(root).unwrap_or(&file).to_string_lossy().as_bytes());
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(&bytes);
+    let note = |end: &str, text: &str| fs::write(work.join(format!("{name}.{end}")), text);
+    note("binary", &binary)
+        .and_then(|()| note("stamp", stamp))
+        .context("writing stamps")?;
+    if kept.exists() {
+        fs::remove_dir_all(kept).with_context(|| format!("removing `{}`", kept.display()))?;
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    fs::rename(&work, kept).with_context(|| format!("moving to `{}`", kept.display()))
 }
 
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    if path.is_dir() {
-        for entry in fs::read_dir(path).with_context(|| format!("listing `{}`", path.display()))? {
-            collect(&entry?.path(), files)?;
+/// `cargo build`; the compiled module's file.
+fn compile(module: Module) -> Result<PathBuf> {
+    let target = cache()?.join("wasm");
+    let args = [
+        "build",
+        "--profile",
+        "web",
+        "--target",
+        "wasm32-unknown-unknown",
+        "-p",
+        "earl-web",
+    ];
+    let mut command = program("cargo", &args)?;
+    command.args([
+        "--lib",
+        "--no-default-features",
+        "--features",
+        module.feature(),
+    ]);
+    command
+        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTFLAGS", RUSTFLAGS);
+    command
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .envs(module.profile().iter().copied());
+    run(command, "the compiler's message above says where")?;
+    Ok(target.join("wasm32-unknown-unknown/web/earl_web.wasm"))
+}
+
+/// A kept build of the same compiled module.
+fn with_binary(store: &Path, name: &str, binary: &str) -> Option<PathBuf> {
+    let folders = fs::read_dir(store)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path());
+    folders.into_iter().find(|folder| {
+        let is_ours = folder
+            .file_name()
+            .is_some_and(|own| own.to_string_lossy().starts_with(name));
+        let note = fs::read_to_string(folder.join(format!("{name}.binary")));
+        is_ours && note.is_ok_and(|note| note == binary)
+    })
+}
+
+/// Binds and optimises the compiled module into a folder.
+fn finish(module: Module, built: &Path, folder: &Path) -> Result<()> {
+    let (name, place) = (module.name(), folder.to_string_lossy());
+    fs::create_dir_all(folder).with_context(|| format!("making `{place}`"))?;
+    let args = [
+        "--target",
+        "web",
+        "--out-name",
+        &name,
+        "--out-dir",
+        &place,
+        &built.to_string_lossy(),
+    ];
+    run(
+        program("wasm-bindgen", &args)?,
+        "its version must be that of the crate in `Cargo.toml`",
+    )?;
+    let bound = folder.join(format!("{name}_bg.wasm"));
+    let small = folder.join(format!("{name}.small.wasm"));
+    let mut command = program("wasm-opt", &[module.optimise()])?;
+    command.args(FEATURES).arg(&bound).arg("-o").arg(&small);
+    run(
+        command,
+        "wasm-opt comes with the Node package `binaryen`: remove `tests/web/node_modules`",
+    )?;
+    fs::rename(&small, &bound).with_context(|| format!("replacing `{}`", bound.display()))
+}
+
+/// Removes all but the newest builds of one module.
+fn forget_old(store: &Path, prefix: &str) -> Result<()> {
+    let mut builds = Vec::new();
+    for entry in fs::read_dir(store).with_context(|| format!("listing `{}`", store.display()))? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            builds.push((entry.metadata()?.modified()?, entry.path()));
         }
-    } else {
-        files.push(path.to_owned());
+    }
+    builds.sort();
+    for (_, folder) in builds.iter().rev().skip(KEPT) {
+        fs::remove_dir_all(folder).with_context(|| format!("removing `{}`", folder.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_modules_differ_in_name_and_stamp() {
+        let (cpu, gpu) = (Module::Cpu, Module::Gpu);
+        assert_eq!(
+            (cpu.name(), gpu.name()),
+            ("earl_cpu".into(), "earl_gpu".into())
+        );
+        assert_ne!(cpu.stamp().unwrap(), gpu.stamp().unwrap());
+    }
+
+    #[test]
+    fn a_stamp_without_its_module_is_not_fresh() {
+        let folder = std::env::temp_dir().join(format!("earl-modules-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("earl_cpu.stamp"), "ab").unwrap();
+        assert_eq!(found(&folder, Module::Cpu), None);
+        for part in ["_bg.wasm", ".js", ".d.ts"] {
+            fs::write(folder.join(format!("earl_cpu{part}")), "").unwrap();
+        }
+        assert_eq!(found(&folder, Module::Cpu).as_deref(), Some("ab"));
+        assert_eq!(found(&folder, Module::Gpu), None);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn only_the_newest_builds_are_kept() {
+        let store = std::env::temp_dir().join(format!("earl-store-{}", std::process::id()));
+        for at in 0..6 {
+            fs::create_dir_all(store.join(format!("earl_cpu-{at}"))).unwrap();
+        }
+        fs::create_dir_all(store.join("earl_gpu-0")).unwrap();
+        fs::write(store.join("earl_gpu-0/earl_gpu.binary"), "cd").unwrap();
+        forget_old(&store, "earl_cpu-").unwrap();
+        assert_eq!(fs::read_dir(&store).unwrap().count(), KEPT + 1);
+        assert_eq!(
+            with_binary(&store, "earl_gpu", "cd"),
+            Some(store.join("earl_gpu-0"))
+        );
+        assert_eq!(with_binary(&store, "earl_gpu", "ef"), None);
+        fs::remove_dir_all(&store).unwrap();
+    }
 }

@@ -4,52 +4,128 @@
 //! workspace; our modules are built by [`modules`], one `cargo build` each, since their features must
 //! not unify. So Trunk gets a folder that holds the page and nothing else.
 
-use crate::command::{cache, program, root, run};
+use crate::command::{program, run};
+use crate::folders::{cache, copy, files_below, root};
 use crate::{modules, setup};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::Path;
 
-/// What a site is made of, beside what `index.html` names.
+/// What a site is made of.
 const PARTS: [&str; 4] = ["index.html", "Trunk.toml", "web", "models/tiny"];
+/// What every site has; a build without one of these failed.
+const ESSENTIAL: [&str; 6] = [
+    "index.html",
+    "web/app.js",
+    "web/worker.js",
+    "web/wasm/earl_cpu_bg.wasm",
+    "web/wasm/earl_gpu_bg.wasm",
+    "models/tiny/manifest.json",
+];
+/// The names at the top of a built site. A folder with anything else is not replaced.
+const TOP: [&str; 4] = ["index.html", "web", "models", ".stage"];
 
 /// Sets up what is missing and builds the site into `folder`.
 pub(crate) fn build(folder: &Path) -> Result<()> {
-    setup::browser_tools()?;
+    let site = std::path::absolute(folder).context("the site's folder")?;
+    may_replace(&site)?;
+    setup::for_site()?;
     modules::build(None)?;
-    let (pages, dist) = (cache()?.join("page"), std::path::absolute(folder).context("the site's folder")?);
+    let pages = cache()?.join(format!("page-{}", std::process::id()));
+    let built = collect(&pages).and_then(|()| trunk(&pages, &site));
     if pages.exists() {
-        fs::remove_dir_all(&pages).with_context(|| format!("emptying `{}`", pages.display()))?;
+        fs::remove_dir_all(&pages).with_context(|| format!("removing `{}`", pages.display()))?;
     }
-    for part in PARTS {
-        copy(&root().join(part), &pages.join(part))?;
-    }
-    fs::create_dir_all(&dist).with_context(|| format!("making `{}`", dist.display()))?;
-    let args = ["build", "--offline", "--skip-version-check", "--dist", &dist.to_string_lossy()];
-    let mut command = program("trunk", &args)?;
-    command.current_dir(&pages);
-    run(command, "Trunk's message above says where")?;
-    eprintln!("site: {}", dist.display());
+    built?;
+    let bytes = check(&site)?;
+    eprintln!("site: {} ({:.1} MB)", site.display(), bytes as f64 / 1e6);
     Ok(())
 }
 
-/// Copies a file or folder; build stamps and type declarations stay behind.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let failed = || format!("copying `{}`", from.display());
-    if from.is_dir() {
-        fs::create_dir_all(to).with_context(failed)?;
-        for entry in fs::read_dir(from).with_context(failed)? {
-            let name = entry?.file_name();
-            copy(&from.join(&name), &to.join(&name))?;
+/// Trunk empties the folder it builds into, so that folder must be empty or an older site.
+fn may_replace(site: &Path) -> Result<()> {
+    if !site.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(site).with_context(|| format!("listing `{}`", site.display()))? {
+        let name = entry?.file_name();
+        if !TOP.iter().any(|part| name == *part) {
+            bail!(
+                "`{}` holds `{}`, which is no part of a site; building there would delete it\n\
+                 hint: choose a new or empty folder",
+                site.display(),
+                name.display()
+            );
         }
-        return Ok(());
     }
-    let name = from.file_name().map_or_else(Default::default, |name| name.to_string_lossy());
-    if name.ends_with(".d.ts") || name.ends_with(".stamp") {
-        return Ok(());
+    Ok(())
+}
+
+fn collect(pages: &Path) -> Result<()> {
+    PARTS
+        .iter()
+        .try_for_each(|part| copy(&root().join(part), &pages.join(part), &[".d.ts", ".stamp"]))
+}
+
+fn trunk(pages: &Path, site: &Path) -> Result<()> {
+    fs::create_dir_all(site).with_context(|| format!("making `{}`", site.display()))?;
+    let args = [
+        "build",
+        "--offline",
+        "--skip-version-check",
+        "--dist",
+        &site.to_string_lossy(),
+    ];
+    let mut command = program("trunk", &args)?;
+    // Trunk reads `NO_COLOR` as one of its switches and stops at the usual `1`.
+    command.current_dir(pages).env_remove("NO_COLOR");
+    run(
+        command,
+        "Trunk's message above says where; `index.html` and `Trunk.toml` tell it what to do",
+    )
+}
+
+/// Is all there that a site needs? Its size in bytes.
+fn check(site: &Path) -> Result<u64> {
+    for part in ESSENTIAL {
+        if !site.join(part).is_file() {
+            bail!("the built site lacks `{part}`\nhint: `index.html` names what Trunk copies");
+        }
     }
-    if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder).with_context(failed)?;
+    let mut files = Vec::new();
+    files_below(site, &mut files)?;
+    Ok(files
+        .iter()
+        .flat_map(fs::metadata)
+        .map(|facts| facts.len())
+        .sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checkout_is_no_place_for_a_site() {
+        let message = may_replace(&root()).unwrap_err().to_string();
+        assert!(message.contains("would delete it"), "{message}");
+        assert!(may_replace(&root().join("no-such-folder")).is_ok());
     }
-    fs::copy(from, to).map(|_| ()).with_context(failed)
+
+    #[test]
+    fn an_older_site_is_replaced_and_other_files_are_not() {
+        let folder = std::env::temp_dir().join(format!("earl-site-{}", std::process::id()));
+        fs::create_dir_all(folder.join("web")).unwrap();
+        fs::write(folder.join("index.html"), "").unwrap();
+        assert!(may_replace(&folder).is_ok());
+        assert!(
+            check(&folder)
+                .unwrap_err()
+                .to_string()
+                .contains("web/app.js")
+        );
+        fs::write(folder.join("thesis.tex"), "").unwrap();
+        assert!(may_replace(&folder).is_err());
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -1,59 +1,92 @@
-//! All tests, and the cheap gates.
+//! All tests: native, then the built page in a browser.
 
-use crate::command::{self, cache, program};
-use crate::{setup, site};
-use anyhow::Result;
-use std::time::Instant;
+use crate::command::{program, run, run_within};
+use crate::folders::{cache, root};
+use crate::stages::Stages;
+use crate::{check, setup, site};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// Runs every test: native, then the built page in Chromium.
-pub(crate) fn run_all(skip_web: bool) -> Result<Vec<(&'static str, f64)>> {
-    let mut stages = Vec::new();
-    let mut stage = |name: &'static str, work: &mut dyn FnMut() -> Result<()>| -> Result<()> {
-        eprintln!("== {name}");
-        let start = Instant::now();
-        work()?;
-        stages.push((name, start.elapsed().as_secs_f64() / 60.0));
-        Ok(())
-    };
-    stage("native tests", &mut || {
-        let args = ["test", "--release", "--workspace", "--exclude", "earl-web"];
-        command::run(program("cargo", &args)?, "the failing test's message stands above")
-    })?;
+/// Far above what the page's tests take on two cores; a hanging browser must not hang a CI machine.
+const PAGE_LIMIT: Duration = Duration::from_mins(40);
+
+/// Runs every test and prints a table of minutes; an error if one stage did not pass.
+pub(crate) fn run_all(skip_web: bool) -> Result<()> {
+    let folder = cache()?.join("test-site");
+    let mut stages = Stages::default();
     if !skip_web {
-        let folder = cache()?.join("test-site");
-        stage("tools", &mut || {
-            setup::test_tools()?;
-            setup::browser_tools()
-        })?;
-        stage("types of the page and its modules", &mut || site::build(&folder).and_then(|()| types()))?;
-        stage("page in Chromium", &mut || {
-            let mut command = program("node", &["--test", "--test-concurrency=1", "tests/web/"])?;
-            command.env("EARL_SITE", &folder);
-            command::run(command, "screenshots of failed tests are in `tests/web/artifacts`")
-        })?;
+        stages.run("system packages", &[], setup::for_tests);
+        stages.run("tools", &["system packages"], setup::for_site);
     }
-    Ok(stages)
-}
-
-/// [`run_all`], with a table of minutes.
-pub(crate) fn run(skip_web: bool) -> Result<()> {
-    for (name, minutes) in run_all(skip_web)? {
-        eprintln!("{minutes:6.1} min  {name}");
+    stages.run("native tests", &[], native);
+    if !skip_web {
+        stages.run("site", &["tools"], || site::build(&folder));
+        stages.run("types of the page", &["site"], check::types);
+        stages.run("page in the browser", &["site"], || page(&folder));
     }
-    eprintln!("all tests passed");
-    Ok(())
+    stages.finish()
 }
 
-fn types() -> Result<()> {
-    command::run(program("tsc", &["-p", "tests/web"])?, "the page's JSDoc types disagree")
+fn native() -> Result<()> {
+    let args = [
+        "test",
+        "--release",
+        "--workspace",
+        "--exclude",
+        "earl-web",
+        "--no-fail-fast",
+    ];
+    run(
+        program("cargo", &args)?,
+        "the failing test's message stands above",
+    )
 }
 
-/// Format, clippy and types.
-pub(crate) fn check() -> Result<()> {
-    command::run(program("cargo", &["fmt", "--all", "--check"])?, "run `cargo fmt --all`")?;
-    let args = ["clippy", "--release", "--workspace", "--exclude", "earl-web", "--all-targets", "--", "-D", "warnings"];
-    command::run(program("cargo", &args)?, "clippy's message above says where")?;
-    setup::browser_tools()?;
-    crate::modules::build(None)?;
-    types()
+fn page(site: &Path) -> Result<()> {
+    let files = test_files(&root().join("tests/web"))?;
+    let mut command = program("node", &["--test", "--test-concurrency=1"])?;
+    command.args(files).env("EARL_SITE", site);
+    if let Some(browser) = setup::browser() {
+        command.env("CHROMIUM", browser);
+    }
+    run_within(
+        command,
+        PAGE_LIMIT,
+        "screenshots, if any, are in `tests/web/artifacts`",
+    )
+}
+
+/// The folder's `*.test.js`, by name: `node --test` passes when it finds nothing, and later versions
+/// of Node take a folder for a file.
+fn test_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("listing `{}`", folder.display()))? {
+        let file = entry?.path();
+        if file.to_string_lossy().ends_with(".test.js") {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        bail!(
+            "`{}` has no `*.test.js`\nhint: `--skip-web` leaves the browser out",
+            folder.display()
+        );
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_browser_test_is_an_error() {
+        let message = test_files(&root().join("xtask/src"))
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("--skip-web"), "{message}");
+    }
 }
