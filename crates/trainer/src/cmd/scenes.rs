@@ -98,11 +98,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.json {
         return super::print_json(&summary);
     }
-    super::print_lines(&format!(
-        "{} examples in {}",
-        args.count,
-        out.display()
-    ));
+    super::print_lines(&format!("{} examples in {}", args.count, out.display()));
     Ok(())
 }
 

@@ -1,0 +1,123 @@
+//! Cached decoding equals one forward pass; a batch equals its rows alone; padding changes nothing.
+#![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
+
+use burn::tensor::Tensor;
+use earl_model::lm::{Chunk, LanguageModel};
+use earl_model::sequence::{Slot, Vocabulary, source_chunk, words_chunk};
+use earl_model::{CodeGrid, CodeId, TokenId};
+use earl_tests::{decoder, small_config, weights};
+
+fn picture(first: u32) -> CodeGrid {
+    CodeGrid {
+        height: 4,
+        width: 4,
+        codes: (0..16).map(|at| CodeId((first + at * 5) % 8)).collect(),
+    }
+}
+
+fn program(rows: &[&[u32]]) -> Chunk {
+    let seq = rows[0].len();
+    Chunk {
+        ids: rows
+            .iter()
+            .flat_map(|row| row.iter().map(|&id| TokenId(id)))
+            .collect(),
+        times: rows.iter().flat_map(|_| 4..4 + seq).collect(),
+        slots: rows
+            .iter()
+            .flat_map(|_| (0..seq).map(|at| Slot::cell(at % 4, 1)))
+            .collect(),
+        batch: rows.len(),
+        seq,
+        padding: Vec::new(),
+    }
+}
+
+fn row(chunk: &Chunk, at: usize) -> Chunk {
+    Chunk {
+        ids: vec![chunk.ids[at]],
+        times: vec![chunk.times[at]],
+        slots: vec![chunk.slots[at]],
+        batch: 1,
+        seq: 1,
+        padding: Vec::new(),
+    }
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().unwrap()
+}
+
+fn assert_close(a: &[f32], b: &[f32]) {
+    assert_eq!(a.len(), b.len());
+    let worst = a
+        .iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(worst <= 1e-5, "they differ by {worst}");
+}
+
+/// Hidden states of a program after pictures and sentences, read in three chunks.
+fn read(
+    lm: &LanguageModel,
+    pictures: &[&CodeGrid],
+    sentences: &[&[usize]],
+    tokens: &Chunk,
+) -> Vec<f32> {
+    let vocabulary = Vocabulary::new(lm.config());
+    let mut cache = lm.cache();
+    let _ = lm.forward(&source_chunk(&vocabulary, pictures), &mut cache, false);
+    let _ = lm.forward(&words_chunk(&vocabulary, sentences), &mut cache, false);
+    values(lm.forward(tokens, &mut cache, true).last)
+}
+
+#[test]
+fn one_token_at_a_time_equals_all_at_once() {
+    let config = small_config();
+    let lm = decoder(&config, &weights(&config, 3));
+    let tokens = program(&[&[0, 4, 13, 9, 30, 35, 8]]);
+    let (picture, sentence) = (picture(1), [4usize, 1]);
+    let whole = read(&lm, &[&picture], &[&sentence], &tokens);
+
+    let vocabulary = Vocabulary::new(&config);
+    let mut cache = lm.cache();
+    let _ = lm.forward(&source_chunk(&vocabulary, &[&picture]), &mut cache, false);
+    let _ = lm.forward(&words_chunk(&vocabulary, &[&sentence]), &mut cache, false);
+    let single: Vec<f32> = (0..tokens.seq)
+        .flat_map(|at| values(lm.forward(&row(&tokens, at), &mut cache, true).last))
+        .collect();
+    assert_close(&whole, &single);
+}
+
+#[test]
+fn a_batch_with_padding_equals_its_rows_alone() {
+    let config = small_config();
+    let lm = decoder(&config, &weights(&config, 5));
+    let (a, b) = (picture(0), picture(3));
+    let (long, short): (&[usize], &[usize]) = (&[4, 3, 1], &[2]);
+    let rows: [&[u32]; 2] = [&[0, 4, 13], &[1, 31, 32]];
+    let both = read(&lm, &[&a, &b], &[long, short], &program(&rows));
+    let alone = [
+        read(&lm, &[&a], &[long], &program(&rows[..1])),
+        read(&lm, &[&b], &[short], &program(&rows[1..])),
+    ];
+    assert_close(&both, &alone.concat());
+}
+
+#[test]
+fn one_source_pass_serves_many_rows() {
+    let config = small_config();
+    let lm = decoder(&config, &weights(&config, 7));
+    let vocabulary = Vocabulary::new(&config);
+    let (a, b) = (picture(0), picture(3));
+    let mut cache = lm.cache();
+    let _ = lm.forward(&source_chunk(&vocabulary, &[&a, &b]), &mut cache, false);
+    let mut chosen = cache.select(&[1, 1, 0], &lm.device());
+    let tokens = program(&[&[0, 4], &[0, 5], &[0, 6]]);
+    let found = values(lm.forward(&tokens, &mut chosen, true).last);
+    let mut single = lm.cache();
+    let _ = lm.forward(&source_chunk(&vocabulary, &[&b]), &mut single, false);
+    let expected = values(lm.forward(&program(&[&[0, 5]]), &mut single, true).last);
+    assert_close(&found[2 * 16..4 * 16], &expected);
+}
