@@ -76,7 +76,7 @@ pub fn local(
 /// Decodes a whole generated picture.
 ///
 /// `plan` names the boxes of a `think` program; without one (`full`) the cells whose code changed
-/// count as the edit.
+/// count as the edit, all of them if the background's code did.
 pub fn whole(
     tokenizer: &LayeredVq,
     source_codes: &CodeGrid,
@@ -86,15 +86,17 @@ pub fn whole(
     let patch = tokenizer.config().patch;
     let round_trip = paint(tokenizer, source_codes);
     let picture = paint(tokenizer, &codes);
-    let touched = if plan.is_empty() {
+    let new_ground = plan.iter().any(|step| matches!(step, Step::Background(..)))
+        || (plan.is_empty() && codes.most_frequent() != source_codes.most_frequent());
+    let touched = if new_ground {
+        vec![true; codes.codes.len()]
+    } else if plan.is_empty() {
         codes
             .codes
             .iter()
             .zip(&source_codes.codes)
             .map(|(new, old)| new != old)
             .collect()
-    } else if plan.iter().any(|step| matches!(step, Step::Background(..))) {
-        vec![true; codes.codes.len()]
     } else {
         apply_steps(source_codes, CodeId(0), plan).1
     };
