@@ -18,15 +18,9 @@ fn picture(first: u32) -> CodeGrid {
 fn program(rows: &[&[u32]]) -> Chunk {
     let seq = rows[0].len();
     Chunk {
-        ids: rows
-            .iter()
-            .flat_map(|row| row.iter().map(|&id| TokenId(id)))
-            .collect(),
+        ids: rows.iter().flat_map(|row| row.iter().map(|&id| TokenId(id))).collect(),
         times: rows.iter().flat_map(|_| 4..4 + seq).collect(),
-        slots: rows
-            .iter()
-            .flat_map(|_| (0..seq).map(|at| Slot::cell(at % 4, 1)))
-            .collect(),
+        slots: rows.iter().flat_map(|_| (0..seq).map(|at| Slot::cell(at % 4, 1))).collect(),
         batch: rows.len(),
         seq,
         padding: Vec::new(),
@@ -50,11 +44,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 fn assert_close(a: &[f32], b: &[f32]) {
     assert_eq!(a.len(), b.len());
-    let worst = a
-        .iter()
-        .zip(b)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0, f32::max);
+    let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst <= 1e-5, "they differ by {worst}");
 }
 
@@ -67,8 +57,8 @@ fn read(
 ) -> Vec<f32> {
     let vocabulary = Vocabulary::new(lm.config());
     let mut cache = lm.cache();
-    let _ = lm.forward(&source_chunk(&vocabulary, pictures), &mut cache, false);
-    let _ = lm.forward(&words_chunk(&vocabulary, sentences), &mut cache, false);
+    drop(lm.forward(&source_chunk(&vocabulary, pictures), &mut cache, false));
+    drop(lm.forward(&words_chunk(&vocabulary, sentences), &mut cache, false));
     values(lm.forward(tokens, &mut cache, true).last)
 }
 
@@ -82,8 +72,8 @@ fn one_token_at_a_time_equals_all_at_once() {
 
     let vocabulary = Vocabulary::new(&config);
     let mut cache = lm.cache();
-    let _ = lm.forward(&source_chunk(&vocabulary, &[&picture]), &mut cache, false);
-    let _ = lm.forward(&words_chunk(&vocabulary, &[&sentence]), &mut cache, false);
+    drop(lm.forward(&source_chunk(&vocabulary, &[&picture]), &mut cache, false));
+    drop(lm.forward(&words_chunk(&vocabulary, &[&sentence]), &mut cache, false));
     let single: Vec<f32> = (0..tokens.seq)
         .flat_map(|at| values(lm.forward(&row(&tokens, at), &mut cache, true).last))
         .collect();
@@ -112,12 +102,12 @@ fn one_source_pass_serves_many_rows() {
     let vocabulary = Vocabulary::new(&config);
     let (a, b) = (picture(0), picture(3));
     let mut cache = lm.cache();
-    let _ = lm.forward(&source_chunk(&vocabulary, &[&a, &b]), &mut cache, false);
+    drop(lm.forward(&source_chunk(&vocabulary, &[&a, &b]), &mut cache, false));
     let mut chosen = cache.select(&[1, 1, 0], &lm.device());
     let tokens = program(&[&[0, 4], &[0, 5], &[0, 6]]);
     let found = values(lm.forward(&tokens, &mut chosen, true).last);
     let mut single = lm.cache();
-    let _ = lm.forward(&source_chunk(&vocabulary, &[&b]), &mut single, false);
+    drop(lm.forward(&source_chunk(&vocabulary, &[&b]), &mut single, false));
     let expected = values(lm.forward(&program(&[&[0, 5]]), &mut single, true).last);
     assert_close(&found[2 * 16..4 * 16], &expected);
 }

@@ -6,10 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .canonicalize()
-        .unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 fn trainer(args: &[&str]) -> String {
@@ -18,28 +15,19 @@ fn trainer(args: &[&str]) -> String {
         .args(args)
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one path, told in order")]
 fn from_scenes_to_an_edited_picture() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let (scenes, tok, run, bundle) = (path("scenes"), path("tok"), path("run"), path("bundle"));
     trainer(&["scenes", "--count", "12", "--seed", "7", "--out", &scenes]);
     let made = |name: &str| folder.path().join(name);
-    assert_eq!(
-        std::fs::read_to_string(made("scenes/examples.jsonl"))
-            .unwrap()
-            .lines()
-            .count(),
-        12
-    );
+    assert_eq!(std::fs::read_to_string(made("scenes/examples.jsonl")).unwrap().lines().count(), 12);
 
     let report: Value = serde_json::from_str(&trainer(&[
         "tok",
@@ -52,10 +40,7 @@ fn from_scenes_to_an_edited_picture() {
         "--json",
     ]))
     .unwrap();
-    assert_eq!(
-        report["splits"]["seen"]["accepted"], 22,
-        "every true edit survives the tokenizer"
-    );
+    assert_eq!(report["splits"]["seen"]["accepted"], 22, "every true edit survives the tokenizer");
 
     let end: Value = serde_json::from_str(&trainer(&[
         "sft",
@@ -100,14 +85,8 @@ fn from_scenes_to_an_edited_picture() {
         "--json",
     ]))
     .unwrap();
-    assert_eq!(
-        (scores["n"].as_u64(), scores["split"].as_str()),
-        (Some(12), Some("file"))
-    );
-    assert_eq!(
-        scores["baselines"]["copy_source"]["success"], 0.0,
-        "a copy is never a success"
-    );
+    assert_eq!((scores["n"].as_u64(), scores["split"].as_str()), (Some(12), Some("file")));
+    assert_eq!(scores["baselines"]["copy_source"]["success"], 0.0, "a copy is never a success");
     assert_eq!(scores["baselines"]["true_edit"]["success"], 1.0);
 
     trainer(&["report", &run, "-o", &path("report.html")]);

@@ -15,10 +15,8 @@ fn folder() -> &'static Path {
 fn editor() -> Editor {
     let manifest = std::fs::read(folder().join("manifest.json")).unwrap();
     let bundle = Bundle::open(&manifest, |chunk| {
-        std::fs::read(folder().join(chunk.path())).map_err(|error| ModelError::Read {
-            what: chunk.path(),
-            problem: error.to_string(),
-        })
+        std::fs::read(folder().join(chunk.path()))
+            .map_err(|error| ModelError::Read { what: chunk.path(), problem: error.to_string() })
     });
     Editor::load(&bundle.unwrap(), &Device::flex()).unwrap()
 }
@@ -38,9 +36,7 @@ fn edit(editor: &Editor, example: &Example, mode: Mode) -> EditOutcome {
 fn the_bundle_is_small_enough_to_be_downloaded() {
     let size = |path: &Path| std::fs::metadata(path).unwrap().len();
     let chunks = std::fs::read_dir(folder().join("chunks")).unwrap();
-    let total: u64 = chunks
-        .map(|entry| size(&entry.unwrap().path()))
-        .sum::<u64>()
+    let total: u64 = chunks.map(|entry| size(&entry.unwrap().path())).sum::<u64>()
         + size(&folder().join("manifest.json"));
     assert!(total < 10_000_000, "{total} bytes");
 }
@@ -55,14 +51,8 @@ fn most_held_out_edits_are_right_and_local_ones_change_nothing_outside_their_box
         let source = render(&example.scene, example.style);
         let outcome = edit(&editor, &example, Mode::Local);
         assert_eq!(outcome.outside_changed, 0, "{}", example.instruction);
-        let score = judge(
-            &source,
-            &outcome.image,
-            None,
-            &example.scene,
-            &example.check,
-            example.style,
-        );
+        let score =
+            judge(&source, &outcome.image, None, &example.scene, &example.check, example.style);
         right += usize::from(score.success);
     }
     assert!(right >= 66, "{right} of 110 held-out edits are right");
@@ -91,8 +81,5 @@ fn words_outside_the_vocabulary_are_named() {
     let source = render(&example.scene, example.style);
     let refused =
         pollster::block_on(editor().edit(&source, &request, &mut |_| ControlFlow::Continue(())));
-    assert_eq!(
-        refused.err().unwrap().to_string(),
-        "not understood: `zeppelin`"
-    );
+    assert_eq!(refused.err().unwrap().to_string(), "not understood: `zeppelin`");
 }

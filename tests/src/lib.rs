@@ -1,7 +1,7 @@
 //! What the contract tests share: a very small model of the scene world's shape, with given weights.
 #![allow(
     clippy::unwrap_used,
-    clippy::expect_used,
+    clippy::missing_panics_doc,
     reason = "test code: a panic is a failed test"
 )]
 
@@ -18,11 +18,7 @@ pub fn small_config() -> ModelConfig {
     let words = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect();
     let config = ModelConfig {
         name: "earl-test".into(),
-        vision: VqConfig {
-            grid: 4,
-            patch: 2,
-            codebook_size: 8,
-        },
+        vision: VqConfig { grid: 4, patch: 2, codebook_size: 8 },
         text: WordsConfig {
             words: words(&["blue", "cat", "dog", "red", "remove"]),
             max_words: 3,
@@ -52,22 +48,13 @@ pub fn small_config() -> ModelConfig {
 #[must_use]
 pub fn weights(config: &ModelConfig, seed: u64) -> TensorMap {
     let zeros = LanguageModel::zeros(config, &Device::flex());
-    initial_tensors(
-        &collect(&zeros, LM_PREFIX).unwrap(),
-        config.lm.num_hidden_layers,
-        seed,
-    )
+    initial_tensors(&collect(&zeros, LM_PREFIX).unwrap(), config.lm.num_hidden_layers, seed)
 }
 
 /// A decoder of the given tensors.
 #[must_use]
 pub fn decoder(config: &ModelConfig, tensors: &TensorMap) -> LanguageModel {
-    apply(
-        LanguageModel::zeros(config, &Device::flex()),
-        LM_PREFIX,
-        tensors,
-    )
-    .unwrap()
+    apply(LanguageModel::zeros(config, &Device::flex()), LM_PREFIX, tensors).unwrap()
 }
 
 /// A codebook of flat greys.
@@ -76,9 +63,6 @@ pub fn greys(config: &ModelConfig) -> LayeredVq {
     let pixels = config.vision.patch * config.vision.patch;
     let count = config.vision.codebook_size;
     let grey = |at: usize| at as f32 / (count - 1) as f32;
-    let layer = |at: usize| Layer {
-        colour: vec![grey(at); pixels * 3],
-        alpha: vec![1.0; pixels],
-    };
+    let layer = |at: usize| Layer { colour: vec![grey(at); pixels * 3], alpha: vec![1.0; pixels] };
     LayeredVq::new(&config.vision, (0..count).map(layer).collect()).unwrap()
 }

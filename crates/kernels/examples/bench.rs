@@ -12,9 +12,6 @@ fn main() {
     println!("instructions: {}, memory kept: {kept}\n", instruction_set());
     println!("| operation | plain ms | fused ms | ratio |\n|---|---|---|---|");
     for row in run(20, &filter) {
-        println!(
-            "| {} | {:.3} | {:.3} | {:.1} |",
-            row.name, row.plain_ms, row.fused_ms, row.ratio
-        );
+        println!("| {} | {:.3} | {:.3} | {:.1} |", row.name, row.plain_ms, row.fused_ms, row.ratio);
     }
 }

@@ -44,27 +44,12 @@ pub fn attention(
 fn check(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, key_mask: Option<&Tensor<2>>, causal: bool) {
     let [batch, seq, heads, head_dim] = q.dims();
     let [_, keys, kv_heads, _] = k.dims();
-    assert_eq!(
-        k.dims(),
-        [batch, keys, kv_heads, head_dim],
-        "attention: keys against queries"
-    );
+    assert_eq!(k.dims(), [batch, keys, kv_heads, head_dim], "attention: keys against queries");
     assert_eq!(v.dims(), k.dims(), "attention: values against keys");
-    assert_eq!(
-        heads % kv_heads.max(1),
-        0,
-        "attention: heads must be a multiple of kv_heads"
-    );
-    assert!(
-        !causal || keys >= seq,
-        "attention: a causal chunk of {seq} queries has {keys} keys"
-    );
+    assert_eq!(heads % kv_heads.max(1), 0, "attention: heads must be a multiple of kv_heads");
+    assert!(!causal || keys >= seq, "attention: a causal chunk of {seq} queries has {keys} keys");
     if let Some(mask) = key_mask {
-        assert_eq!(
-            mask.dims(),
-            [batch, keys],
-            "attention: key_mask against keys"
-        );
+        assert_eq!(mask.dims(), [batch, keys], "attention: key_mask against keys");
     }
 }
 
@@ -82,26 +67,16 @@ pub(crate) fn plain(
     let device = q.device();
 
     let scale = (head_dim as f64).powf(-0.5);
-    let q = q
-        .swap_dims(1, 2)
-        .reshape([batch, kv_heads, group * seq, head_dim]);
+    let q = q.swap_dims(1, 2).reshape([batch, kv_heads, group * seq, head_dim]);
     let k = k.permute([0, 2, 3, 1]); // [batch, kv_heads, head_dim, keys]
     let v = v.swap_dims(1, 2); // [batch, kv_heads, keys, head_dim]
     let scores = q.matmul(k).mul_scalar(scale); // [batch, kv_heads, group · seq, keys]
 
-    let weights = match visibility(
-        key_mask,
-        causal.then_some((seq, keys)),
-        &device,
-        scores.dtype(),
-    ) {
+    let weights = match visibility(key_mask, causal.then_some((seq, keys)), &device, scores.dtype())
+    {
         None => softmax(scores, 3),
         Some(visible) => {
-            let hidden = visible
-                .clone()
-                .neg()
-                .add_scalar(1.0)
-                .mul_scalar(HIDDEN_SCORE);
+            let hidden = visible.clone().neg().add_scalar(1.0).mul_scalar(HIDDEN_SCORE);
             let scores: Tensor<5> = scores.reshape([batch, kv_heads, group, seq, keys]);
             softmax(scores.add(hidden), 4).mul(visible).reshape([
                 batch,
@@ -133,9 +108,7 @@ fn visibility(
     let past = causal.filter(|(seq, _)| *seq > 1).map(|(seq, keys)| {
         let key = Tensor::<1, Int>::arange(0..keys as i64, device).reshape([1, keys]);
         let last = Tensor::<1, Int>::arange((keys - seq) as i64..keys as i64, device);
-        let seen = key
-            .repeat_dim(0, seq)
-            .lower_equal(last.reshape([seq, 1]).repeat_dim(1, keys));
+        let seen = key.repeat_dim(0, seq).lower_equal(last.reshape([seq, 1]).repeat_dim(1, keys));
         seen.float().cast(dtype).reshape([1, 1, 1, seq, keys])
     });
     match (shown, past) {
@@ -188,20 +161,12 @@ mod tests {
         fn shaped(self, operation: Operation) -> impl Fn(Vec<Tensor<1>>) -> Tensor<4> + Sync {
             let kv = [self.batch, self.keys, self.kv_heads, self.head_dim];
             move |x| {
-                let q = x[0]
-                    .clone()
-                    .reshape([self.batch, self.seq, self.heads, self.head_dim]);
+                let q = x[0].clone().reshape([self.batch, self.seq, self.heads, self.head_dim]);
                 let mask = self.masked.then(|| {
                     let mask = Tensor::<1>::from_floats(self.mask().as_slice(), &x[0].device());
                     mask.cast(x[0].dtype()).reshape([self.batch, self.keys])
                 });
-                operation(
-                    q,
-                    x[1].clone().reshape(kv),
-                    x[2].clone().reshape(kv),
-                    mask,
-                    self.causal,
-                )
+                operation(q, x[1].clone().reshape(kv), x[2].clone().reshape(kv), mask, self.causal)
             }
         }
     }
@@ -242,11 +207,7 @@ mod tests {
                     true,
                 )
             };
-            trace(
-                &[vec![1.0], vec![0.0, 3f32.ln()], vec![4.0, 8.0]],
-                operation,
-            )
-            .output
+            trace(&[vec![1.0], vec![0.0, 3f32.ln()], vec![4.0, 8.0]], operation).output
         };
         assert_close(&run(None), &[7.0], 1e-6);
         assert_close(&run(Some([1.0, 0.0])), &[4.0], 1e-6);
@@ -257,41 +218,11 @@ mod tests {
     fn agrees_with_plain_at_odd_sizes() {
         let cases = [
             SMALL,
-            Case {
-                seq: 1,
-                keys: 1,
-                ..SMALL
-            },
-            Case {
-                seq: 1,
-                keys: 77,
-                head_dim: 32,
-                heads: 6,
-                ..SMALL
-            },
-            Case {
-                seq: 14,
-                keys: 78,
-                head_dim: 32,
-                heads: 6,
-                ..SMALL
-            },
-            Case {
-                seq: 37,
-                keys: 37,
-                head_dim: 40,
-                heads: 3,
-                kv_heads: 1,
-                ..SMALL
-            },
-            Case {
-                batch: 3,
-                seq: 60,
-                keys: 150,
-                head_dim: 32,
-                heads: 6,
-                ..SMALL
-            },
+            Case { seq: 1, keys: 1, ..SMALL },
+            Case { seq: 1, keys: 77, head_dim: 32, heads: 6, ..SMALL },
+            Case { seq: 14, keys: 78, head_dim: 32, heads: 6, ..SMALL },
+            Case { seq: 37, keys: 37, head_dim: 40, heads: 3, kv_heads: 1, ..SMALL },
+            Case { batch: 3, seq: 60, keys: 150, head_dim: 32, heads: 6, ..SMALL },
         ];
         for case in cases.into_iter().flat_map(variants) {
             assert_agree(&case.inputs(), case.shaped(attention), case.shaped(plain));
@@ -307,14 +238,7 @@ mod tests {
 
     #[test]
     fn one_thread_or_many() {
-        let case = Case {
-            batch: 9,
-            seq: 20,
-            keys: 50,
-            head_dim: 32,
-            heads: 6,
-            ..SMALL
-        };
+        let case = Case { batch: 9, seq: 20, keys: 50, head_dim: 32, heads: 6, ..SMALL };
         for case in variants(case) {
             assert_same_bits(&case.inputs(), case.shaped(attention));
         }
@@ -322,22 +246,14 @@ mod tests {
 
     #[test]
     fn a_view_into_a_cache_and_shared_keys_need_no_copy_by_the_caller() {
-        let case = Case {
-            batch: 3,
-            seq: 2,
-            keys: 5,
-            ..SMALL
-        };
+        let case = Case { batch: 3, seq: 2, keys: 5, ..SMALL };
         let [q, k, v] = case.inputs();
         let wide = |x: &Tensor<1>| x.clone().reshape([3, 5, 2, 3]);
         let views = |operation: Operation| {
             move |x: Vec<Tensor<1>>| {
                 let q = x[0].clone().reshape([3, 2, 4, 3]);
                 let k = wide(&x[1]).narrow(1, 1, 3); // a part of the cache
-                let v = wide(&x[2])
-                    .narrow(0, 0, 1)
-                    .narrow(1, 0, 3)
-                    .expand([3, 3, 2, 3]); // one for all
+                let v = wide(&x[2]).narrow(0, 0, 1).narrow(1, 0, 3).expand([3, 3, 2, 3]); // one for all
                 operation(q, k, v, None, true)
             }
         };
@@ -347,11 +263,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "a causal chunk of 3 queries has 2 keys")]
     fn a_causal_chunk_needs_its_own_keys() {
-        let case = Case {
-            keys: 2,
-            causal: true,
-            ..SMALL
-        };
+        let case = Case { keys: 2, causal: true, ..SMALL };
         trace(&case.inputs(), case.shaped(attention));
     }
 }

@@ -34,10 +34,7 @@ pub fn instruction_set() -> &'static str {
 /// Measures the operations whose name starts with `filter` on this machine, best of `repeats`.
 #[must_use]
 pub fn run(repeats: usize, filter: &str) -> Vec<BenchRow> {
-    let bench = Bench {
-        repeats,
-        device: Device::flex().autodiff(),
-    };
+    let bench = Bench { repeats, device: Device::flex().autodiff() };
     let mut rows = Vec::new();
     if "swiglu".starts_with(filter) {
         rows.extend([[32, 64, 512], [128, 60, 512]].map(|shape| bench.swiglu(shape)));
@@ -82,9 +79,7 @@ struct Bench {
 /// Values in −1..1, each row its own; a formula, so that rows agree between runs.
 fn fill<const D: usize>(shape: [usize; D], phase: f32, device: &Device) -> Tensor<D> {
     let len = shape.iter().product();
-    let values: Vec<f32> = (0..len)
-        .map(|i: usize| (i as f32 * 0.618 + phase).sin())
-        .collect();
+    let values: Vec<f32> = (0..len).map(|i: usize| (i as f32 * 0.618 + phase).sin()).collect();
     Tensor::<1>::from_floats(values.as_slice(), device).reshape(shape)
 }
 
@@ -110,12 +105,7 @@ fn race<T>(
 }
 
 fn row(name: String, (plain_ms, fused_ms): (f64, f64)) -> BenchRow {
-    BenchRow {
-        name,
-        plain_ms,
-        fused_ms,
-        ratio: plain_ms / fused_ms,
-    }
+    BenchRow { name, plain_ms, fused_ms, ratio: plain_ms / fused_ms }
 }
 
 impl Bench {
@@ -143,17 +133,9 @@ impl Bench {
     }
 
     fn swiglu(&self, shape: [usize; 3]) -> BenchRow {
-        let inputs = [
-            fill(shape, 0.1, &self.device),
-            fill(shape, 0.2, &self.device),
-        ];
+        let inputs = [fill(shape, 0.1, &self.device), fill(shape, 0.2, &self.device)];
         let name = format!("swiglu {shape:?} forward + backward");
-        self.train(
-            name,
-            inputs,
-            |[a, b]| crate::swiglu::plain(a, b),
-            |[a, b]| swiglu(a, b),
-        )
+        self.train(name, inputs, |[a, b]| crate::swiglu::plain(a, b), |[a, b]| swiglu(a, b))
     }
 
     fn rms_norm(&self, shape: [usize; 3]) -> BenchRow {
@@ -175,9 +157,7 @@ impl Bench {
     }
 
     fn cross_entropy(&self, shape: [usize; 2]) -> BenchRow {
-        let targets: Vec<i32> = (0..shape[0])
-            .map(|row| (row * 31 % shape[1]) as i32)
-            .collect();
+        let targets: Vec<i32> = (0..shape[0]).map(|row| (row * 31 % shape[1]) as i32).collect();
         let targets = Tensor::<1, Int>::from_ints(targets.as_slice(), &self.device);
         let name = format!("cross_entropy {shape:?} forward + backward");
         let plain = |[x]: [Tensor<2>; 1]| crate::cross_entropy::plain(x, targets.clone());
@@ -193,20 +173,12 @@ impl Bench {
         precision: Matmul,
     ) -> BenchRow {
         let weight: Tensor<2> = fill([inner, outer], 0.3, &self.device).require_grad();
-        let name = format!(
-            "linear {} × [{inner}, {outer}] forward + backward",
-            batch * seq
-        );
+        let name = format!("linear {} × [{inner}, {outer}] forward + backward", batch * seq);
         let plain = |[x]: [Tensor<3>; 1]| crate::linear::plain(x, weight.clone());
         let fused = |[x]: [Tensor<3>; 1]| linear(x, weight.clone());
         let before = crate::precision::matmul();
         set_matmul(precision);
-        let row = self.train(
-            name,
-            [fill([batch, seq, inner], 0.1, &self.device)],
-            plain,
-            fused,
-        );
+        let row = self.train(name, [fill([batch, seq, inner], 0.1, &self.device)], plain, fused);
         set_matmul(before);
         row
     }
@@ -246,14 +218,12 @@ fn decode(repeats: usize) -> [BenchRow; 3] {
         let times = |work: &dyn Fn()| (0..100).for_each(|_| work());
         race(repeats, || (), |()| times(plain), |()| times(fused))
     };
-    let norm = race(
-        &|| drop(crate::rms_norm::plain(x.clone(), weight.clone(), 1e-5)),
-        &|| drop(rms_norm(x.clone(), weight.clone(), 1e-5)),
-    );
-    let gate = race(
-        &|| drop(crate::swiglu::plain(wide.clone(), wide.clone())),
-        &|| drop(swiglu(wide.clone(), wide.clone())),
-    );
+    let norm = race(&|| drop(crate::rms_norm::plain(x.clone(), weight.clone(), 1e-5)), &|| {
+        drop(rms_norm(x.clone(), weight.clone(), 1e-5));
+    });
+    let gate = race(&|| drop(crate::swiglu::plain(wide.clone(), wide.clone())), &|| {
+        drop(swiglu(wide.clone(), wide.clone()));
+    });
     let parts = || (q.clone(), kv.clone(), kv.clone());
     let look = race(
         &|| {
@@ -268,9 +238,6 @@ fn decode(repeats: usize) -> [BenchRow; 3] {
     [
         row("decode rms_norm, one position, 100 times".into(), norm),
         row("decode swiglu, one position, 100 times".into(), gate),
-        row(
-            "decode attention, one position over 150, 100 times".into(),
-            look,
-        ),
+        row("decode attention, one position over 150, 100 times".into(), look),
     ]
 }

@@ -18,11 +18,7 @@ use burn::tensor::activation::log_softmax;
 /// round trip; there the device's own gather decides.
 #[must_use]
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    assert_eq!(
-        logits.dims()[0],
-        targets.dims()[0],
-        "cross_entropy: one target a row"
-    );
+    assert_eq!(logits.dims()[0], targets.dims()[0], "cross_entropy: one target a row");
     #[cfg(feature = "flex-forward")]
     if crate::fused::runs_on(&logits.device()) {
         return crate::fused::cross_entropy::cross_entropy(logits, targets);
@@ -69,12 +65,7 @@ mod tests {
         });
         assert_close(&traced.output, &[4f32.ln(), 2f32.ln()], 1e-6);
         let weights = noise(2, 99);
-        let want = [
-            -0.75 * weights[0],
-            0.75 * weights[0],
-            0.5 * weights[1],
-            -0.5 * weights[1],
-        ];
+        let want = [-0.75 * weights[0], 0.75 * weights[0], 0.5 * weights[1], -0.5 * weights[1]];
         assert_close(&traced.gradients[0], &want, 1e-5);
     }
 
@@ -89,11 +80,7 @@ mod tests {
     #[test]
     fn gradients_are_slopes() {
         let shape = [3, 5];
-        assert_slopes(
-            &[noise(15, 2)],
-            shaped(shape, cross_entropy),
-            shaped(shape, plain),
-        );
+        assert_slopes(&[noise(15, 2)], shaped(shape, cross_entropy), shaped(shape, plain));
     }
 
     #[test]

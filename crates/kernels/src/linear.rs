@@ -42,9 +42,7 @@ pub fn linear_tied(x: Tensor<3>, table: Tensor<2>) -> Tensor<3> {
 pub(crate) fn plain(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
     let [batch, seq, width_in] = x.dims();
     let width_out = weight.dims()[1];
-    x.reshape([batch * seq, width_in])
-        .matmul(weight)
-        .reshape([batch, seq, width_out])
+    x.reshape([batch * seq, width_in]).matmul(weight).reshape([batch, seq, width_out])
 }
 
 /// The specification, and what backends other than flex run.
@@ -70,12 +68,7 @@ mod tests {
     ) -> impl Fn(Vec<Tensor<1>>) -> Tensor<3> + Sync {
         let [batch, seq, inner, outer] = sizes;
         let weight = if tied { [outer, inner] } else { [inner, outer] };
-        move |x| {
-            operation(
-                x[0].clone().reshape([batch, seq, inner]),
-                x[1].clone().reshape(weight),
-            )
-        }
+        move |x| operation(x[0].clone().reshape([batch, seq, inner]), x[1].clone().reshape(weight))
     }
 
     fn inputs([batch, seq, inner, outer]: [usize; 4]) -> [Vec<f32>; 2] {
@@ -93,18 +86,10 @@ mod tests {
 
     #[test]
     fn agrees_with_plain_at_odd_sizes() {
-        for sizes in [
-            [1, 1, 1, 1],
-            [2, 3, 5, 7],
-            [1, 1, 192, 64],
-            [4, 33, 192, 65],
-            [3, 100, 64, 513],
-        ] {
-            assert_agree(
-                &inputs(sizes),
-                shaped(sizes, false, linear),
-                shaped(sizes, false, plain),
-            );
+        for sizes in
+            [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 192, 64], [4, 33, 192, 65], [3, 100, 64, 513]]
+        {
+            assert_agree(&inputs(sizes), shaped(sizes, false, linear), shaped(sizes, false, plain));
             assert_agree(
                 &inputs(sizes),
                 shaped(sizes, true, linear_tied),
@@ -116,11 +101,7 @@ mod tests {
     #[test]
     fn gradients_are_slopes() {
         let sizes = [1, 2, 3, 4];
-        assert_slopes(
-            &inputs(sizes),
-            shaped(sizes, false, linear),
-            shaped(sizes, false, plain),
-        );
+        assert_slopes(&inputs(sizes), shaped(sizes, false, linear), shaped(sizes, false, plain));
         assert_slopes(
             &inputs(sizes),
             shaped(sizes, true, linear_tied),

@@ -31,11 +31,7 @@ pub fn set_matmul(precision: Matmul) -> bool {
 /// The precision in force.
 #[must_use]
 pub fn matmul() -> Matmul {
-    if MIXED.load(Ordering::Relaxed) {
-        Matmul::Mixed
-    } else {
-        Matmul::Full
-    }
+    if MIXED.load(Ordering::Relaxed) { Matmul::Mixed } else { Matmul::Full }
 }
 
 /// Whether this build and machine multiply bfloat16.

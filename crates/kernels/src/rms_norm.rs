@@ -23,8 +23,7 @@ pub fn rms_norm(x: Tensor<3>, weight: Tensor<1>, eps: f64) -> Tensor<3> {
 /// The specification, and what backends other than flex run.
 pub(crate) fn plain(x: Tensor<3>, weight: Tensor<1>, eps: f64) -> Tensor<3> {
     let mean_square = x.clone().square().mean_dim(2); // [batch, seq, 1]
-    x.div(mean_square.add_scalar(eps).sqrt())
-        .mul(weight.unsqueeze::<3>())
+    x.div(mean_square.add_scalar(eps).sqrt()).mul(weight.unsqueeze::<3>())
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -45,10 +44,7 @@ mod tests {
     }
 
     fn inputs(shape: [usize; 3], seed: u64) -> [Vec<f32>; 2] {
-        [
-            noise(shape.iter().product(), seed),
-            noise(shape[2], seed + 1),
-        ]
+        [noise(shape.iter().product(), seed), noise(shape[2], seed + 1)]
     }
 
     #[test]
@@ -56,38 +52,21 @@ mod tests {
         // mean(3², 4², 0, 0) = 6.25, so the root is 2.5
         let operation =
             |x: Vec<Tensor<1>>| rms_norm(x[0].clone().reshape([1, 1, 4]), x[1].clone(), 0.0);
-        let traced = trace(
-            &[vec![3.0, 4.0, 0.0, 0.0], vec![1.0, 2.0, 3.0, 4.0]],
-            operation,
-        );
+        let traced = trace(&[vec![3.0, 4.0, 0.0, 0.0], vec![1.0, 2.0, 3.0, 4.0]], operation);
         assert_close(&traced.output, &[1.2, 3.2, 0.0, 0.0], 1e-6);
     }
 
     #[test]
     fn agrees_with_plain_at_odd_sizes() {
-        for shape in [
-            [1, 1, 1],
-            [2, 3, 7],
-            [1, 1, 192],
-            [5, 61, 193],
-            [3, 50, 192],
-        ] {
-            assert_agree(
-                &inputs(shape, 1),
-                shaped(shape, rms_norm),
-                shaped(shape, plain),
-            );
+        for shape in [[1, 1, 1], [2, 3, 7], [1, 1, 192], [5, 61, 193], [3, 50, 192]] {
+            assert_agree(&inputs(shape, 1), shaped(shape, rms_norm), shaped(shape, plain));
         }
     }
 
     #[test]
     fn gradients_are_slopes() {
         let shape = [1, 3, 5];
-        assert_slopes(
-            &inputs(shape, 5),
-            shaped(shape, rms_norm),
-            shaped(shape, plain),
-        );
+        assert_slopes(&inputs(shape, 5), shaped(shape, rms_norm), shaped(shape, plain));
     }
 
     #[test]

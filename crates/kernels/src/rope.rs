@@ -30,10 +30,7 @@ pub(crate) fn plain(x: Tensor<4>, cos: Tensor<3>, sin: Tensor<3>) -> Tensor<4> {
     let second = x.narrow(3, half, half);
     Tensor::cat(
         vec![
-            first
-                .clone()
-                .mul(cos.clone())
-                .sub(second.clone().mul(sin.clone())),
+            first.clone().mul(cos.clone()).sub(second.clone().mul(sin.clone())),
             second.mul(cos).add(first.mul(sin)),
         ],
         3,
@@ -75,11 +72,7 @@ mod tests {
             let like = |values: [f32; 2]| {
                 Tensor::<1>::from_floats(values, &x[0].device()).reshape([1, 1, 2])
             };
-            rope(
-                x[0].clone().reshape([1, 1, 1, 4]),
-                like([0.0, 1.0]),
-                like([1.0, 0.0]),
-            )
+            rope(x[0].clone().reshape([1, 1, 1, 4]), like([0.0, 1.0]), like([1.0, 0.0]))
         });
         assert_close(&traced.output, &[-3.0, 2.0, 1.0, 4.0], 1e-6);
     }
@@ -114,11 +107,7 @@ mod tests {
                     let one = Tensor::<1>::from_floats(values.as_slice(), &x[0].device());
                     one.reshape([1, 5, 2]).repeat_dim(0, batch)
                 };
-                rope(
-                    x[0].clone().reshape([3, 5, 2, 4]),
-                    like(f32::cos),
-                    like(f32::sin),
-                )
+                rope(x[0].clone().reshape([3, 5, 2, 4]), like(f32::cos), like(f32::sin))
             })
         };
         assert_eq!(run(1), run(3));

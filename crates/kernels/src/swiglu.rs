@@ -66,10 +66,7 @@ mod tests {
     #[test]
     fn one_thread_or_many() {
         let len = 4 * 100 * 300;
-        assert_same_bits(
-            &[noise(len, 5), noise(len, 6)],
-            shaped([4, 100, 300], swiglu),
-        );
+        assert_same_bits(&[noise(len, 5), noise(len, 6)], shaped([4, 100, 300], swiglu));
     }
 
     #[test]

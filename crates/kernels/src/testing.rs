@@ -35,16 +35,10 @@ pub(crate) fn trace<const D: usize>(
     let output = operation(leaves.clone());
     let output: Tensor<1> = output.flatten(0, D - 1);
     let weights = noise(output.dims()[0], 99);
-    let loss = output
-        .clone()
-        .mul(Tensor::from_floats(weights.as_slice(), &device))
-        .sum();
+    let loss = output.clone().mul(Tensor::from_floats(weights.as_slice(), &device)).sum();
     let gradients = loss.backward();
     let gradient = |leaf: &Tensor<1>| values(leaf.grad(&gradients).expect("a gradient"));
-    Traced {
-        output: values(output),
-        gradients: leaves.iter().map(gradient).collect(),
-    }
+    Traced { output: values(output), gradients: leaves.iter().map(gradient).collect() }
 }
 
 /// The elements in row order.
@@ -60,10 +54,7 @@ pub(crate) fn assert_close(got: &[f32], want: &[f32], tolerance: f32) {
     let magnitude = want.iter().fold(1e-2f32, |peak, x| peak.max(x.abs()));
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         let error = (got - want).abs() / magnitude;
-        assert!(
-            error <= tolerance,
-            "element {i}: {got}, not {want} (magnitude {magnitude})"
-        );
+        assert!(error <= tolerance, "element {i}: {got}, not {want} (magnitude {magnitude})");
     }
 }
 
@@ -90,10 +81,8 @@ pub(crate) fn assert_slopes<const D: usize>(
 ) {
     const STEP: f64 = 1e-5;
     let device = Device::flex();
-    let exact: Vec<Vec<f64>> = inputs
-        .iter()
-        .map(|input| input.iter().map(|&x| f64::from(x)).collect())
-        .collect();
+    let exact: Vec<Vec<f64>> =
+        inputs.iter().map(|input| input.iter().map(|&x| f64::from(x)).collect()).collect();
     let loss = |inputs: &[Vec<f64>]| -> f64 {
         let tensor = |input: &Vec<f64>| {
             let data = TensorData::new(input.clone(), [input.len()]);
@@ -102,11 +91,7 @@ pub(crate) fn assert_slopes<const D: usize>(
         let output = plain(inputs.iter().map(tensor).collect());
         let output: Vec<f64> = output.into_data().try_into_vec().expect("f64 elements");
         let weights = noise(output.len(), 99);
-        output
-            .iter()
-            .zip(weights)
-            .map(|(x, weight)| x * f64::from(weight))
-            .sum()
+        output.iter().zip(weights).map(|(x, weight)| x * f64::from(weight)).sum()
     };
     let traced = trace(inputs, fused);
     for (which, gradient) in traced.gradients.iter().enumerate() {
@@ -129,10 +114,7 @@ pub(crate) fn assert_same_bits<const D: usize>(
     operation: impl Fn(Vec<Tensor<1>>) -> Tensor<D> + Sync,
 ) {
     let with = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .expect("threads");
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         pool.install(|| trace(inputs, &operation))
     };
     assert_eq!(with(1), with(5));

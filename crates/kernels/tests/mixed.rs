@@ -35,16 +35,8 @@ fn trace(tied: bool) -> [Vec<f32>; 3] {
     let weight = noise(shape, 2, &device).require_grad();
     let project = if tied { linear_tied } else { linear };
     let y = project(x.clone(), weight.clone());
-    let gradients = y
-        .clone()
-        .mul(noise([ROWS[0], ROWS[1], OUTER], 3, &device))
-        .sum()
-        .backward();
-    [
-        flat(y),
-        flat(x.grad(&gradients).unwrap()),
-        flat(weight.grad(&gradients).unwrap()),
-    ]
+    let gradients = y.clone().mul(noise([ROWS[0], ROWS[1], OUTER], 3, &device)).sum().backward();
+    [flat(y), flat(x.grad(&gradients).unwrap()), flat(weight.grad(&gradients).unwrap())]
 }
 
 #[test]
@@ -57,18 +49,9 @@ fn mixed_results_and_gradients_lie_within_a_hundredth_of_full_ones() {
         let mixed = trace(tied);
         for (full, mixed) in full.iter().zip(&mixed) {
             let size = full.iter().map(|x| x * x).sum::<f32>().sqrt();
-            let error = full
-                .iter()
-                .zip(mixed)
-                .map(|(x, y)| (x - y).powi(2))
-                .sum::<f32>()
-                .sqrt();
+            let error = full.iter().zip(mixed).map(|(x, y)| (x - y).powi(2)).sum::<f32>().sqrt();
             assert!(error <= 0.01 * size, "relative error {}", error / size);
-            assert_eq!(
-                gains,
-                error > 0.0,
-                "the setting should matter exactly where it gains"
-            );
+            assert_eq!(gains, error > 0.0, "the setting should matter exactly where it gains");
         }
     }
 }

@@ -24,6 +24,7 @@ pub struct Composed {
 }
 
 /// Applies the steps of a `local` program to the source.
+#[must_use]
 pub fn local(
     tokenizer: &LayeredVq,
     source: &RgbImage,
@@ -44,9 +45,10 @@ pub fn local(
         let (row, col) = (cell / codes.width, cell % codes.width);
         let code = codes.codes[cell];
         // Where to take the source's own pixels for this code, if anywhere.
-        let own = match touched[cell] {
-            false => Some(cell),
-            true => source_codes.codes.iter().position(|&other| other == code),
+        let own = if touched[cell] {
+            source_codes.codes.iter().position(|&other| other == code)
+        } else {
+            Some(cell)
         };
         let layer = tokenizer.layer(code);
         let bytes = match (own, colour) {
@@ -65,11 +67,7 @@ pub fn local(
             *code = new_ground;
         }
     }
-    let touched = if new_ground.is_some() {
-        vec![true; touched.len()]
-    } else {
-        touched
-    };
+    let touched = if new_ground.is_some() { vec![true; touched.len()] } else { touched };
     finish(source, picture, codes, &touched, patch)
 }
 
@@ -77,6 +75,7 @@ pub fn local(
 ///
 /// `plan` names the boxes of a `think` program; without one (`full`) the cells whose code changed
 /// count as the edit, all of them if the background's code did.
+#[must_use]
 pub fn whole(
     tokenizer: &LayeredVq,
     source_codes: &CodeGrid,
@@ -91,12 +90,7 @@ pub fn whole(
     let touched = if new_ground {
         vec![true; codes.codes.len()]
     } else if plan.is_empty() {
-        codes
-            .codes
-            .iter()
-            .zip(&source_codes.codes)
-            .map(|(new, old)| new != old)
-            .collect()
+        codes.codes.iter().zip(&source_codes.codes).map(|(new, old)| new != old).collect()
     } else {
         apply_steps(source_codes, CodeId(0), plan).1
     };
@@ -104,6 +98,7 @@ pub fn whole(
 }
 
 /// The picture a code grid stands for, over the colour of its most frequent code.
+#[must_use]
 pub fn paint(tokenizer: &LayeredVq, codes: &CodeGrid) -> RgbImage {
     let patch = tokenizer.config().patch;
     let ground = codes.most_frequent().unwrap_or(CodeId(0));
@@ -112,17 +107,12 @@ pub fn paint(tokenizer: &LayeredVq, codes: &CodeGrid) -> RgbImage {
     let mut picture = RgbImage::new(side, side);
     for (cell, code) in codes.codes.iter().enumerate() {
         // The background itself is painted flat: one colour, no seams.
-        let bytes = match *code == ground {
-            true => colour.repeat(patch * patch),
-            false => tokenizer.layer(*code).over(colour),
+        let bytes = if *code == ground {
+            colour.repeat(patch * patch)
+        } else {
+            tokenizer.layer(*code).over(colour)
         };
-        put_cell(
-            &mut picture,
-            patch,
-            cell / codes.width,
-            cell % codes.width,
-            &bytes,
-        );
+        put_cell(&mut picture, patch, cell / codes.width, cell % codes.width, &bytes);
     }
     picture
 }
@@ -138,10 +128,7 @@ fn apply_steps(source: &CodeGrid, ground: CodeId, steps: &[Step]) -> (CodeGrid, 
             Step::See(_) | Step::Background(..) => continue,
         };
         for at in 0..placed.cells * placed.cells {
-            let cell = codes.index(
-                placed.row + at / placed.cells,
-                placed.col + at % placed.cells,
-            );
+            let cell = codes.index(placed.row + at / placed.cells, placed.col + at % placed.cells);
             codes.codes[cell] = drawn.get(at).copied().unwrap_or(ground);
             touched[cell] = true;
         }
@@ -173,10 +160,5 @@ fn finish(
             outside_changed += usize::from(pixel != before.get_pixel(x, y));
         }
     }
-    Composed {
-        picture,
-        codes,
-        outside_pixels,
-        outside_changed,
-    }
+    Composed { picture, codes, outside_pixels, outside_changed }
 }

@@ -51,13 +51,13 @@ pub struct WordsConfig {
     pub backgrounds: Vec<String>,
 }
 
-/// The decoder: grouped-query attention, RMSNorm, SwiGLU, rotary positions, tied table.
+/// The decoder: grouped-query attention, `RMSNorm`, `SwiGLU`, rotary positions, tied table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LmConfig {
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Width of the SwiGLU.
+    /// Width of the `SwiGLU`.
     pub intermediate_size: usize,
     /// Blocks.
     pub num_hidden_layers: usize,
@@ -67,7 +67,7 @@ pub struct LmConfig {
     pub num_key_value_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Added to the mean square in RMSNorm.
+    /// Added to the mean square in `RMSNorm`.
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
@@ -95,11 +95,7 @@ impl ModelConfig {
     pub fn tiny(text: WordsConfig) -> Self {
         Self {
             name: "earl-tiny".into(),
-            vision: VqConfig {
-                grid: 8,
-                patch: 8,
-                codebook_size: 8_192,
-            },
+            vision: VqConfig { grid: 8, patch: 8, codebook_size: 8_192 },
             text,
             lm: LmConfig {
                 hidden_size: 192,
@@ -122,19 +118,11 @@ impl ModelConfig {
     /// [`ModelError::Config`] names the key and the value found.
     pub fn check(&self) -> Result<(), ModelError> {
         let rule = |holds: bool, key: &'static str, problem: String| {
-            if holds {
-                Ok(())
-            } else {
-                Err(ModelError::Config { key, problem })
-            }
+            if holds { Ok(()) } else { Err(ModelError::Config { key, problem }) }
         };
         let (vision, text, lm) = (&self.vision, &self.text, &self.lm);
         let range = |key, value: usize, low: usize, high: usize| {
-            rule(
-                (low..=high).contains(&value),
-                key,
-                format!("{value} is not in {low}..={high}"),
-            )
+            rule((low..=high).contains(&value), key, format!("{value} is not in {low}..={high}"))
         };
         range("vision.grid", vision.grid, 4, 64)?;
         range("vision.patch", vision.patch, 2, 32)?;
@@ -145,20 +133,14 @@ impl ModelConfig {
         rule(
             text.tintable.len() == text.names.len(),
             "text.tintable",
-            format!(
-                "{} flags for {} names",
-                text.tintable.len(),
-                text.names.len()
-            ),
+            format!("{} flags for {} names", text.tintable.len(), text.names.len()),
         )?;
         for (key, list) in [
             ("text.names", &text.names),
             ("text.tints", &text.tints),
             ("text.backgrounds", &text.backgrounds),
         ] {
-            let unknown = list
-                .iter()
-                .find(|word| text.words.binary_search(word).is_err());
+            let unknown = list.iter().find(|word| text.words.binary_search(word).is_err());
             rule(
                 unknown.is_none(),
                 key,
@@ -179,39 +161,23 @@ impl ModelConfig {
         range("lm.intermediate_size", lm.intermediate_size, 1, 1 << 17)?;
         range("lm.num_hidden_layers", lm.num_hidden_layers, 1, 256)?;
         range("lm.num_attention_heads", lm.num_attention_heads, 1, 256)?;
-        range(
-            "lm.num_key_value_heads",
-            lm.num_key_value_heads,
-            1,
-            lm.num_attention_heads,
-        )?;
+        range("lm.num_key_value_heads", lm.num_key_value_heads, 1, lm.num_attention_heads)?;
         rule(
-            lm.num_attention_heads
-                .is_multiple_of(lm.num_key_value_heads),
+            lm.num_attention_heads.is_multiple_of(lm.num_key_value_heads),
             "lm.num_key_value_heads",
-            format!(
-                "{} does not divide {} heads",
-                lm.num_key_value_heads, lm.num_attention_heads
-            ),
+            format!("{} does not divide {} heads", lm.num_key_value_heads, lm.num_attention_heads),
         )?;
         range("lm.head_dim", lm.head_dim, 2, 1 << 10)?;
         rule(
             lm.rope_sections.iter().sum::<usize>() * 2 == lm.head_dim,
             "lm.rope_sections",
-            format!(
-                "{:?} do not sum to half of `head_dim` {}",
-                lm.rope_sections, lm.head_dim
-            ),
+            format!("{:?} do not sum to half of `head_dim` {}", lm.rope_sections, lm.head_dim),
         )?;
         rule(
             lm.rms_norm_eps > 0.0,
             "lm.rms_norm_eps",
             format!("{} is not above 0", lm.rms_norm_eps),
         )?;
-        rule(
-            lm.rope_theta > 1.0,
-            "lm.rope_theta",
-            format!("{} is not above 1", lm.rope_theta),
-        )
+        rule(lm.rope_theta > 1.0, "lm.rope_theta", format!("{} is not above 1", lm.rope_theta))
     }
 }

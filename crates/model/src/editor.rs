@@ -163,12 +163,7 @@ impl Editor {
     /// A model of parts already loaded.
     #[must_use]
     pub fn new(config: ModelConfig, tokenizer: LayeredVq, lm: LanguageModel) -> Self {
-        Self {
-            vocabulary: Vocabulary::new(&config),
-            config,
-            tokenizer,
-            lm,
-        }
+        Self { vocabulary: Vocabulary::new(&config), config, tokenizer, lm }
     }
 
     /// The model's configuration.
@@ -205,10 +200,7 @@ impl Editor {
     ) -> Result<EditOutcome, ModelError> {
         if !(0.0..=MAX_TEMPERATURE).contains(&request.temperature) {
             let problem = format!("{} is not in 0..={MAX_TEMPERATURE}", request.temperature);
-            return Err(ModelError::Option {
-                name: "temperature",
-                problem,
-            });
+            return Err(ModelError::Option { name: "temperature", problem });
         }
         let words = self.vocabulary.text().encode(&request.instruction)?;
         let fitted = fit(source, self.config.vision.canvas())?;
@@ -223,19 +215,11 @@ impl Editor {
         let composed = match request.mode {
             Mode::Local => compose::local(&self.tokenizer, &fitted.picture, &source_codes, &steps),
             Mode::Full | Mode::Think => {
-                let codes = CodeGrid {
-                    codes: picture,
-                    ..source_codes.clone()
-                };
+                let codes = CodeGrid { codes: picture, ..source_codes.clone() };
                 compose::whole(&self.tokenizer, &source_codes, codes, &steps)
             }
         };
-        let Composed {
-            picture,
-            codes,
-            outside_pixels,
-            outside_changed,
-        } = composed;
+        let Composed { picture, codes, outside_pixels, outside_changed } = composed;
         Ok(EditOutcome {
             image: picture,
             source: fitted.picture,
@@ -297,25 +281,10 @@ impl<'a> Session<'a> {
     fn open(editor: &'a Editor, source: &CodeGrid, words: &[usize]) -> Self {
         let (lm, vocabulary) = (&editor.lm, &editor.vocabulary);
         let mut cache = lm.cache();
-        let read = lm.forward(
-            &sequence::source_chunk(vocabulary, &[source]),
-            &mut cache,
-            false,
-        );
+        let read = lm.forward(&sequence::source_chunk(vocabulary, &[source]), &mut cache, false);
         let pointer_keys = lm.pointer_keys(read.last);
-        let _ = lm.forward(
-            &sequence::words_chunk(vocabulary, &[words]),
-            &mut cache,
-            false,
-        );
-        Self {
-            editor,
-            cache,
-            pointer_keys,
-            read: 0,
-            forwards: 2,
-            log_prob: 0.0,
-        }
+        drop(lm.forward(&sequence::words_chunk(vocabulary, &[words]), &mut cache, false));
+        Self { editor, cache, pointer_keys, read: 0, forwards: 2, log_prob: 0.0 }
     }
 
     /// Writes the program.
@@ -346,27 +315,17 @@ impl<'a> Session<'a> {
             }
             let row_ends = drawn.len() >= vocabulary.grid();
             let box_ends = !drawn.is_empty() && grammar.slot().row.is_none();
-            let finished = if row_ends || box_ends {
-                std::mem::take(&mut drawn)
-            } else {
-                Vec::new()
-            };
+            let finished =
+                if row_ends || box_ends { std::mem::take(&mut drawn) } else { Vec::new() };
             let cell = match meaning {
                 Some(Meaning::Cell(row, col)) => Some((row, col)),
                 _ => place.row.zip(place.col),
             };
             let previews = self.previews(&finished, behind);
             let index = program.len() - 1;
-            let event = EditEvent {
-                index,
-                label: vocabulary.label(token),
-                cell,
-                previews,
-            };
+            let event = EditEvent { index, label: vocabulary.label(token), cell, previews };
             if on_event(&event).is_break() {
-                return Err(ModelError::Stopped {
-                    tokens: program.len(),
-                });
+                return Err(ModelError::Stopped { tokens: program.len() });
             }
         }
     }
@@ -389,30 +348,20 @@ impl<'a> Session<'a> {
             position: program.len() as u64,
             token: 0,
         };
-        let chosen = match expect {
-            Expect::Control(allowed) => {
-                let pointers = lm.pointer_logits(hidden, self.pointer_keys.clone()); // [1, 1, cells]
-                let cells = pointers.dims()[2];
-                let logits = to_host(lm.control_logits(flat, pointers.reshape([1, cells]))).await?;
-                let allowed = allowed.iter().map(|token| token.0 as usize);
-                let chosen = choose(&logits, allowed.clone(), request.temperature, key);
-                chosen.map(|at| (TokenId(at as u32), log_prob(&logits, allowed, at)))
-            }
-            _ => {
-                let logits = to_host(lm.code_logits(flat)).await?;
-                let allowed = 0..vocabulary.code_len();
-                let chosen = choose(&logits, allowed.clone(), request.temperature, key);
-                chosen.map(|at| {
-                    (
-                        vocabulary.code(CodeId(at as u32)),
-                        log_prob(&logits, allowed, at),
-                    )
-                })
-            }
+        let chosen = if let Expect::Control(allowed) = expect {
+            let pointers = lm.pointer_logits(hidden, self.pointer_keys.clone()); // [1, 1, cells]
+            let cells = pointers.dims()[2];
+            let logits = to_host(lm.control_logits(flat, pointers.reshape([1, cells]))).await?;
+            let allowed = allowed.iter().map(|token| token.0 as usize);
+            let chosen = choose(&logits, allowed.clone(), request.temperature, key);
+            chosen.map(|at| (TokenId(at as u32), log_prob(&logits, allowed, at)))
+        } else {
+            let logits = to_host(lm.code_logits(flat)).await?;
+            let allowed = 0..vocabulary.code_len();
+            let chosen = choose(&logits, allowed.clone(), request.temperature, key);
+            chosen.map(|at| (vocabulary.code(CodeId(at as u32)), log_prob(&logits, allowed, at)))
         };
-        let (token, log_prob) = chosen.ok_or(ModelError::NotANumber {
-            index: program.len(),
-        })?;
+        let (token, log_prob) = chosen.ok_or(ModelError::NotANumber { index: program.len() })?;
         self.log_prob += log_prob;
         Ok(token)
     }
@@ -422,19 +371,13 @@ impl<'a> Session<'a> {
         let vocabulary = &self.editor.vocabulary;
         let first = 1 + self.editor.config.text.max_words;
         let mut grammar = Grammar::new(vocabulary, mode);
-        let mut chunk = Chunk {
-            batch: 1,
-            seq: program.len() - self.read,
-            ..Chunk::default()
-        };
+        let mut chunk = Chunk { batch: 1, seq: program.len() - self.read, ..Chunk::default() };
         for (at, &token) in program.iter().enumerate() {
             grammar.push(token)?;
             if at >= self.read {
                 chunk.ids.push(token);
                 chunk.times.push(first + at);
-                chunk
-                    .slots
-                    .push(sequence::layout::input_slot(vocabulary, &grammar, token));
+                chunk.slots.push(sequence::layout::input_slot(vocabulary, &grammar, token));
             }
         }
         self.read = program.len();
@@ -447,11 +390,7 @@ impl<'a> Session<'a> {
         let layer = |code: CodeId| self.editor.tokenizer.layer(code);
         cells
             .iter()
-            .map(|&(row, col, code)| CellPreview {
-                row,
-                col,
-                rgb: layer(code).over(behind),
-            })
+            .map(|&(row, col, code)| CellPreview { row, col, rgb: layer(code).over(behind) })
             .collect()
     }
 }
@@ -459,10 +398,6 @@ impl<'a> Session<'a> {
 /// Reads a float tensor back to the host.
 async fn to_host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ModelError> {
     let failed = |problem: String| ModelError::Device(problem);
-    let data = tensor
-        .into_data_async()
-        .await
-        .map_err(|error| failed(format!("{error:?}")))?;
-    data.try_to_vec()
-        .map_err(|error| failed(format!("{error:?}")))
+    let data = tensor.into_data_async().await.map_err(|error| failed(format!("{error:?}")))?;
+    data.try_to_vec().map_err(|error| failed(format!("{error:?}")))
 }

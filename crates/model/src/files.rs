@@ -56,16 +56,11 @@ pub fn decode(bytes: &[u8]) -> Result<Opened, ModelError> {
     if has_transparency(&picture) {
         notes.push("transparent parts were laid on white".to_owned());
     }
-    Ok(Opened {
-        picture: on_white(&picture),
-        notes,
-    })
+    Ok(Opened { picture: on_white(&picture), notes })
 }
 
 fn unusable(problem: &str) -> ModelError {
-    ModelError::Picture {
-        problem: problem.to_owned(),
-    }
+    ModelError::Picture { problem: problem.to_owned() }
 }
 
 fn refuse_animation(format: ImageFormat, bytes: &[u8]) -> Result<(), ModelError> {
@@ -134,19 +129,12 @@ mod tests {
     #[test]
     fn bad_files_are_named() {
         assert_eq!(message(b""), "picture is empty (0 bytes)");
-        assert_eq!(
-            message(b"hello, world"),
-            "picture is not a PNG, JPEG or WebP file"
-        );
+        assert_eq!(message(b"hello, world"), "picture is not a PNG, JPEG or WebP file");
         let whole = encode_png(&RgbImage::new(8, 8), None).unwrap();
         assert!(message(&whole[..whole.len() / 2]).contains("can't be decoded"));
         let mut huge = whole.clone();
         huge[16..24].copy_from_slice(&[0, 0, 0x75, 0x30, 0, 0, 0x75, 0x30]); // 30,000 × 30,000
-        assert!(
-            message(&huge).contains("can't be decoded"),
-            "{}",
-            message(&huge)
-        );
+        assert!(message(&huge).contains("can't be decoded"), "{}", message(&huge));
         let mut empty = whole;
         empty[16..24].fill(0);
         assert!(
@@ -158,8 +146,7 @@ mod tests {
     fn transparency_is_laid_on_white_and_said() {
         let rgba = image::RgbaImage::from_pixel(2, 1, image::Rgba([255, 0, 0, 0]));
         let mut bytes = Vec::new();
-        rgba.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
-            .unwrap();
+        rgba.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).unwrap();
         let opened = decode(&bytes).unwrap();
         assert_eq!(opened.picture.get_pixel(0, 0).0, [255, 255, 255]);
         assert_eq!(opened.notes.len(), 1);

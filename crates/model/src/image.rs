@@ -23,38 +23,22 @@ pub fn fit(picture: &RgbImage, canvas: usize) -> Result<Fitted, ModelError> {
     let (width, height) = picture.dimensions();
     let side = canvas as u32;
     if width == 0 || height == 0 {
-        return Err(ModelError::Picture {
-            problem: format!("has {width}×{height} pixels"),
-        });
+        return Err(ModelError::Picture { problem: format!("has {width}×{height} pixels") });
     }
     if (width, height) == (side, side) {
-        return Ok(Fitted {
-            picture: picture.clone(),
-            note: None,
-        });
+        return Ok(Fitted { picture: picture.clone(), note: None });
     }
     let scale = f64::from(side) / f64::from(width.max(height));
     let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).clamp(1, side);
     let (inner_width, inner_height) = (scaled(width), scaled(height));
-    let small = imageops::resize(
-        picture,
-        inner_width,
-        inner_height,
-        imageops::FilterType::CatmullRom,
-    );
+    let small =
+        imageops::resize(picture, inner_width, inner_height, imageops::FilterType::CatmullRom);
     let (left, top) = ((side - inner_width) / 2, (side - inner_height) / 2);
     let mut fitted = RgbImage::from_pixel(side, side, image::Rgb(border_colour(&small)));
     imageops::replace(&mut fitted, &small, i64::from(left), i64::from(top));
-    let padding = if inner_width == inner_height {
-        ""
-    } else {
-        ", padded at the sides"
-    };
+    let padding = if inner_width == inner_height { "" } else { ", padded at the sides" };
     let note = format!("scaled from {width}×{height} to {inner_width}×{inner_height}{padding}");
-    Ok(Fitted {
-        picture: fitted,
-        note: Some(note),
-    })
+    Ok(Fitted { picture: fitted, note: Some(note) })
 }
 
 /// The colour behind everything: the commonest colour of flat cells, else the median of the border.
@@ -66,10 +50,7 @@ pub fn background_colour(picture: &RgbImage, patch: usize) -> [u8; 3] {
             let cell = cell_bytes(picture, patch, row as usize, col as usize);
             let extremes = |channel: usize| {
                 let values = cell.iter().skip(channel).step_by(3);
-                (
-                    values.clone().min().copied().unwrap_or(0),
-                    values.max().copied().unwrap_or(0),
-                )
+                (values.clone().min().copied().unwrap_or(0), values.max().copied().unwrap_or(0))
             };
             let ranges = [extremes(0), extremes(1), extremes(2)];
             if ranges.iter().all(|(low, high)| high - low <= FLAT_RANGE) {
@@ -85,11 +66,7 @@ pub fn background_colour(picture: &RgbImage, patch: usize) -> [u8; 3] {
     flat.iter()
         .max_by_key(|&colour| {
             let exactly = count(&|other| other == colour);
-            (
-                count(&|other| near(colour, other)),
-                exactly,
-                std::cmp::Reverse(colour),
-            )
+            (count(&|other| near(colour, other)), exactly, std::cmp::Reverse(colour))
         })
         .map_or_else(|| border_colour(picture), |colour| *colour)
 }
@@ -153,12 +130,7 @@ mod tests {
         let picture = RgbImage::from_pixel(200, 100, image::Rgb([10, 200, 30]));
         let fitted = fit(&picture, 64).unwrap();
         assert_eq!(fitted.picture.dimensions(), (64, 64));
-        assert!(
-            fitted
-                .picture
-                .pixels()
-                .all(|pixel| pixel.0 == [10, 200, 30])
-        );
+        assert!(fitted.picture.pixels().all(|pixel| pixel.0 == [10, 200, 30]));
         assert_eq!(
             fitted.note.as_deref(),
             Some("scaled from 200×100 to 64×32, padded at the sides")
@@ -172,13 +144,7 @@ mod tests {
         for row in 0..3 {
             put_cell(&mut picture, 8, row, 2, &[200; 192]);
         }
-        put_cell(
-            &mut picture,
-            8,
-            7,
-            7,
-            &(0..192).map(|i| i as u8).collect::<Vec<_>>(),
-        );
+        put_cell(&mut picture, 8, 7, 7, &(0..192).map(|i| i as u8).collect::<Vec<_>>());
         assert_eq!(background_colour(&picture, 8), [110, 170, 235]);
         assert_eq!(cell_bytes(&picture, 8, 1, 2), vec![200; 192]);
     }

@@ -25,18 +25,11 @@ impl fmt::Display for BadLine {
 #[must_use]
 pub fn read_bench(text: &str) -> (Vec<Example>, Vec<BadLine>) {
     let (mut examples, mut bad) = (Vec::new(), Vec::new());
-    for (at, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-    {
+    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let parsed = serde_json::from_str::<Example>(line).map_err(|error| error.to_string());
         match parsed.and_then(|example| example.verified().map(|()| example)) {
             Ok(example) => examples.push(example),
-            Err(problem) => bad.push(BadLine {
-                line: at + 1,
-                problem,
-            }),
+            Err(problem) => bad.push(BadLine { line: at + 1, problem }),
         }
     }
     (examples, bad)
@@ -56,10 +49,7 @@ fn scene_is_sound(scene: &Scene) -> Result<(), String> {
     for (at, object) in scene.objects.iter().enumerate() {
         place_is_sound([object.row, object.col, object.cells])
             .map_err(|problem| format!("object {at}: {problem}"))?;
-        if scene.objects[..at]
-            .iter()
-            .any(|other| overlap(other, object))
-        {
+        if scene.objects[..at].iter().any(|other| overlap(other, object)) {
             return Err(format!("object {at} overlaps another"));
         }
     }
@@ -68,14 +58,10 @@ fn scene_is_sound(scene: &Scene) -> Result<(), String> {
 
 fn place_is_sound([row, col, cells]: [u8; 3]) -> Result<(), String> {
     if !OBJECT_CELLS.contains(&cells) {
-        return Err(format!(
-            "`cells` is {cells}; it must be one of {OBJECT_CELLS:?}"
-        ));
+        return Err(format!("`cells` is {cells}; it must be one of {OBJECT_CELLS:?}"));
     }
     if row.saturating_add(cells) > GRID || col.saturating_add(cells) > GRID {
-        return Err(format!(
-            "box [{row}, {col}, {cells}] leaves the {GRID}×{GRID} canvas"
-        ));
+        return Err(format!("box [{row}, {col}, {cells}] leaves the {GRID}×{GRID} canvas"));
     }
     Ok(())
 }
@@ -88,17 +74,13 @@ fn overlap(a: &Object, b: &Object) -> bool {
 fn check_is_sound(check: &Check, objects: usize) -> Result<(), String> {
     let groups = check.some.iter().flat_map(|some| &some.of);
     if let Some(at) = check.kept.iter().chain(groups).find(|&&at| at >= objects) {
-        return Err(format!(
-            "object {at} does not exist; the scene has {objects}"
-        ));
+        return Err(format!("object {at} does not exist; the scene has {objects}"));
     }
     for new in &check.new {
         if new.places.is_empty() {
             return Err(format!("`new` {} has no place", new.class.class().name));
         }
-        new.places
-            .iter()
-            .try_for_each(|&place| place_is_sound(place))?;
+        new.places.iter().try_for_each(|&place| place_is_sound(place))?;
     }
     Ok(())
 }
@@ -116,11 +98,7 @@ mod tests {
         let (examples, bad) = read_bench(&format!("{line}\n\n{{}}\n{outside}\n"));
         assert_eq!(examples, [made]);
         assert_eq!(bad.iter().map(|bad| bad.line).collect::<Vec<_>>(), [3, 4]);
-        assert!(
-            bad[1].problem.contains("leaves the 8×8 canvas"),
-            "{}",
-            bad[1]
-        );
+        assert!(bad[1].problem.contains("leaves the 8×8 canvas"), "{}", bad[1]);
     }
 
     #[test]

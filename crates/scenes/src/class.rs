@@ -38,10 +38,7 @@ fn class_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<ClassId
 /// # Panics
 /// Never: the file is part of the crate and tested.
 #[must_use]
-#[allow(
-    clippy::expect_used,
-    reason = "the file is compiled in and covered by a test"
-)]
+#[allow(clippy::expect_used, reason = "the file is compiled in and covered by a test")]
 pub fn classes() -> &'static [Class] {
     #[derive(Deserialize)]
     struct File {
@@ -74,9 +71,7 @@ impl TryFrom<String> for ClassId {
 
     fn try_from(name: String) -> Result<Self, String> {
         let class = classes().iter().find(|class| class.name == name);
-        class
-            .map(|class| class.id)
-            .ok_or_else(|| format!("there is no class `{name}`"))
+        class.map(|class| class.id).ok_or_else(|| format!("there is no class `{name}`"))
     }
 }
 
@@ -132,14 +127,8 @@ impl Background {
 
 impl Tint {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
-        Self::Red,
-        Self::Orange,
-        Self::Yellow,
-        Self::Green,
-        Self::Blue,
-        Self::Purple,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Red, Self::Orange, Self::Yellow, Self::Green, Self::Blue, Self::Purple];
 
     /// The word for it.
     #[must_use]
@@ -175,16 +164,8 @@ mod tests {
     #[test]
     fn the_table_is_whole() {
         assert_eq!(classes().len(), 100);
-        assert!(
-            classes()
-                .iter()
-                .enumerate()
-                .all(|(at, class)| usize::from(class.id.0) == at)
-        );
-        assert_eq!(
-            classes().iter().filter(|class| class.held_out_edit).count(),
-            15
-        );
+        assert!(classes().iter().enumerate().all(|(at, class)| usize::from(class.id.0) == at));
+        assert_eq!(classes().iter().filter(|class| class.held_out_edit).count(), 15);
         assert_eq!(classes().iter().filter(|class| class.tintable).count(), 20);
         assert_eq!(ClassId::try_from("apple".to_owned()), Ok(ClassId(0)));
         assert!(ClassId::try_from("zebra".to_owned()).is_err());
@@ -199,15 +180,9 @@ mod tests {
         }
         let colours: Colours =
             serde_json::from_str(include_str!("../assets/classes.json")).unwrap();
+        assert!(Background::ALL.iter().all(|b| colours.backgrounds[b.name()] == b.rgb()));
         assert!(
-            Background::ALL
-                .iter()
-                .all(|b| colours.backgrounds[b.name()] == b.rgb())
-        );
-        assert!(
-            Tint::ALL
-                .iter()
-                .all(|t| colours.tint_hues[t.name()].to_bits() == t.hue().to_bits())
+            Tint::ALL.iter().all(|t| colours.tint_hues[t.name()].to_bits() == t.hue().to_bits())
         );
     }
 }

@@ -41,12 +41,11 @@ impl OpWeights {
             Op::Add | Op::Count => 1.2,
             Op::Relation | Op::Move | Op::Swap | Op::Multi => 1.3,
         };
-        Self(Op::ALL.each_ref().map(|op| {
-            overrides
-                .get(op.name())
-                .copied()
-                .unwrap_or_else(|| weight(op))
-        }))
+        Self(
+            Op::ALL
+                .each_ref()
+                .map(|op| overrides.get(op.name()).copied().unwrap_or_else(|| weight(op))),
+        )
     }
 }
 
@@ -86,20 +85,12 @@ impl Split {
     /// The drawings of its scenes.
     #[must_use]
     pub fn style(self) -> Style {
-        if self == Self::Style {
-            Style::Noto
-        } else {
-            Style::Fluent3d
-        }
+        if self == Self::Style { Style::Noto } else { Style::Fluent3d }
     }
 
     /// The seed of its streams: evaluation seeds lie above all training seeds.
     fn seed(self, seed: u64) -> u64 {
-        if self == Self::Train {
-            seed % EVAL_SEED
-        } else {
-            EVAL_SEED + seed % EVAL_SEED
-        }
+        if self == Self::Train { seed % EVAL_SEED } else { EVAL_SEED + seed % EVAL_SEED }
     }
 }
 
@@ -168,13 +159,7 @@ fn wants_repeats(rng: &mut ChaCha8Rng, op: Op, split: Split) -> bool {
 
 fn draft(source: &Scene, split: Split, op: Op, rng: &mut ChaCha8Rng) -> Option<Draft> {
     let novelty = Novelty::of(split);
-    Drafter {
-        scene: source,
-        style: split.style(),
-        novelty,
-        rng,
-    }
-    .draft(op)
+    Drafter { scene: source, style: split.style(), novelty, rng }.draft(op)
 }
 
 fn finish(
@@ -186,23 +171,8 @@ fn finish(
     rng: &mut ChaCha8Rng,
 ) -> Example {
     let instruction = say(&draft.saying, split == Split::Phrases, rng);
-    let Draft {
-        check,
-        target,
-        plan,
-        ..
-    } = draft;
-    Example {
-        id,
-        split,
-        op,
-        style: split.style(),
-        scene,
-        instruction,
-        check,
-        target,
-        plan,
-    }
+    let Draft { check, target, plan, .. } = draft;
+    Example { id, split, op, style: split.style(), scene, instruction, check, target, plan }
 }
 
 fn say(saying: &Saying, held_out: bool, rng: &mut ChaCha8Rng) -> String {
@@ -210,19 +180,14 @@ fn say(saying: &Saying, held_out: bool, rng: &mut ChaCha8Rng) -> String {
     if let [a, b] = &saying.halves[..] {
         let mut half = |saying: &Saying| {
             let slots = slots(saying);
-            let slots: Vec<(&str, &str)> = slots
-                .iter()
-                .map(|(key, text)| (*key, text.as_str()))
-                .collect();
+            let slots: Vec<(&str, &str)> =
+                slots.iter().map(|(key, text)| (*key, text.as_str())).collect();
             clause(&saying.family, &slots, held_out, rng)
         };
         let (a, b) = (half(a), half(b));
         return fill("multi", &[("a", &a), ("b", &b)], held_out, rng);
     }
     let slots = slots(saying);
-    let slots: Vec<(&str, &str)> = slots
-        .iter()
-        .map(|(key, text)| (*key, text.as_str()))
-        .collect();
+    let slots: Vec<(&str, &str)> = slots.iter().map(|(key, text)| (*key, text.as_str())).collect();
     fill(&saying.family, &slots, held_out, rng)
 }

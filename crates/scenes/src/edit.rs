@@ -62,14 +62,8 @@ const PLACES: [(&str, [Option<u8>; 2]); 9] = [
 ];
 
 /// Operations of which an edit can be new to the model by its classes alone.
-pub(crate) const NOVEL_OPS: [Op; 6] = [
-    Op::Add,
-    Op::Replace,
-    Op::Relation,
-    Op::Move,
-    Op::Count,
-    Op::Swap,
-];
+pub(crate) const NOVEL_OPS: [Op; 6] =
+    [Op::Add, Op::Replace, Op::Relation, Op::Move, Op::Count, Op::Swap];
 
 /// A drawn new object, its phrase, and every box it may take.
 struct NewOne {
@@ -97,21 +91,13 @@ impl Drafter<'_> {
     }
 
     fn add(&mut self) -> Option<Draft> {
-        let region = if chance(self.rng, REGION_SAID) {
-            pick(self.rng, &PLACES).copied()
-        } else {
-            None
-        };
-        let new = self.new_object(&[], |place| {
-            region.is_none_or(|(_, thirds)| place.is_in(thirds))
-        })?;
+        let region =
+            if chance(self.rng, REGION_SAID) { pick(self.rng, &PLACES).copied() } else { None };
+        let new =
+            self.new_object(&[], |place| region.is_none_or(|(_, thirds)| place.is_in(thirds)))?;
         let mut slots = vec![("x", new.text.clone())];
         slots.extend(region.map(|(words, _)| ("place", words.to_owned())));
-        let family = if region.is_some() {
-            "add_region"
-        } else {
-            "add"
-        };
+        let family = if region.is_some() { "add_region" } else { "add" };
         Some(self.finish(family, slots, &[], &[], vec![new]))
     }
 
@@ -132,10 +118,7 @@ impl Drafter<'_> {
             return None;
         }
         let new = self.in_box(Object { class, tint, ..old }, phrase.text)?;
-        let slots = vec![
-            ("x", refer(self.scene, at, self.rng)?),
-            ("y", new.text.clone()),
-        ];
+        let slots = vec![("x", refer(self.scene, at, self.rng)?), ("y", new.text.clone())];
         Some(self.finish("replace", slots, &[], &[at], vec![new]))
     }
 
@@ -149,26 +132,15 @@ impl Drafter<'_> {
         if old.tint == Some(tint) {
             return None;
         }
-        let slots = vec![
-            ("x", refer(self.scene, at, self.rng)?),
-            ("color", tint.name().to_owned()),
-        ];
-        let new = self.in_box(
-            Object {
-                tint: Some(tint),
-                ..old
-            },
-            String::new(),
-        )?;
+        let slots =
+            vec![("x", refer(self.scene, at, self.rng)?), ("color", tint.name().to_owned())];
+        let new = self.in_box(Object { tint: Some(tint), ..old }, String::new())?;
         Some(self.finish("recolor", slots, &[], &[at], vec![new]))
     }
 
     fn background(&mut self) -> Option<Draft> {
         let background = *pick(self.rng, &Background::ALL)?;
-        let target = Scene {
-            background,
-            ..self.scene.clone()
-        };
+        let target = Scene { background, ..self.scene.clone() };
         if background == self.scene.background || !all_visible(&target, self.style) {
             return None;
         }
@@ -192,10 +164,7 @@ impl Drafter<'_> {
             let pairs: Vec<_> = first.iter().map(|&other| (other, class)).collect();
             novelty.allows(Some(class), &pairs)
         };
-        let classes: Vec<ClassId> = absent_classes(self.scene)
-            .into_iter()
-            .filter(fits)
-            .collect();
+        let classes: Vec<ClassId> = absent_classes(self.scene).into_iter().filter(fits).collect();
         pick(self.rng, &classes).copied()
     }
 
@@ -206,10 +175,8 @@ impl Drafter<'_> {
             let pairs: Vec<_> = anchors.iter().map(|&anchor| (class, anchor)).collect();
             novelty.allows(Some(class), &pairs)
         };
-        let classes: Vec<ClassId> = absent_classes(self.scene)
-            .into_iter()
-            .filter(allowed)
-            .collect();
+        let classes: Vec<ClassId> =
+            absent_classes(self.scene).into_iter().filter(allowed).collect();
         let class = *pick(self.rng, &classes)?;
         let tint = draw_tint(self.rng, class, NEW_TINTED);
         let phrase = name_new(class.class(), tint, self.rng);
@@ -244,27 +211,16 @@ impl Drafter<'_> {
             .map(|(&cells, weight)| if by_size(cells) > 0 { weight } else { 0.0 })
             .collect();
         let cells = OBJECT_CELLS[weighted(self.rng, &weights)?];
-        let of_size: Vec<Place> = places
-            .iter()
-            .copied()
-            .filter(|place| place.cells == cells)
-            .collect();
+        let of_size: Vec<Place> =
+            places.iter().copied().filter(|place| place.cells == cells).collect();
         let place = *pick(self.rng, &of_size)?;
-        Some(NewOne {
-            object: object(place),
-            text,
-            places,
-        })
+        Some(NewOne { object: object(place), text, places })
     }
 
     /// A new object in exactly this box.
     fn in_box(&self, object: Object, text: String) -> Option<NewOne> {
         let visible = is_visible(&object, self.scene.background, self.style);
-        visible.then(|| NewOne {
-            object,
-            text,
-            places: vec![Place::from(&object)],
-        })
+        visible.then(|| NewOne { object, text, places: vec![Place::from(&object)] })
     }
 
     /// Puts an edit together: anchors are looked at, `gone` objects erased, new ones drawn.
@@ -297,16 +253,7 @@ impl Drafter<'_> {
             new: new.collect(),
             some: Vec::<SomeOf>::new(),
         };
-        let saying = Saying {
-            family: family.to_owned(),
-            slots,
-            halves: Vec::new(),
-        };
-        Draft {
-            saying,
-            check,
-            target,
-            plan,
-        }
+        let saying = Saying { family: family.to_owned(), slots, halves: Vec::new() };
+        Draft { saying, check, target, plan }
     }
 }

@@ -9,10 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Kind of edit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(
-    missing_docs,
-    reason = "the names say it; `docs/SCENES.md` defines each"
-)]
+#[allow(missing_docs, reason = "the names say it; `docs/SCENES.md` defines each")]
 pub enum Op {
     Add,
     Remove,

@@ -28,10 +28,7 @@ pub(crate) fn scene(rng: &mut impl RngCore, style: Style, repeats: bool) -> Scen
 
 fn try_scene(rng: &mut impl RngCore, style: Style, repeats: bool) -> Option<Scene> {
     let background = *pick(rng, &Background::ALL)?;
-    let mut scene = Scene {
-        background,
-        objects: Vec::new(),
-    };
+    let mut scene = Scene { background, objects: Vec::new() };
     let mut wanted: Vec<ClassId> = Vec::new();
     if repeats {
         let class = ClassId(below(rng, classes().len()) as u8);
@@ -48,13 +45,7 @@ fn try_scene(rng: &mut impl RngCore, style: Style, repeats: bool) -> Option<Scen
         let taken: Vec<Place> = scene.objects.iter().map(Place::from).collect();
         let free = free_places(&taken, &[cells]);
         let place = pick(rng, &free)?;
-        let object = Object {
-            class,
-            tint,
-            row: place.row,
-            col: place.col,
-            cells,
-        };
+        let object = Object { class, tint, row: place.row, col: place.col, cells };
         if !is_visible(&object, background, style) {
             return None;
         }
@@ -113,8 +104,5 @@ fn compute_visible(object: &Object, background: Background, style: Style) -> boo
 
 /// Is everything in the scene visible?
 pub(crate) fn all_visible(scene: &Scene, style: Style) -> bool {
-    scene
-        .objects
-        .iter()
-        .all(|object| is_visible(object, scene.background, style))
+    scene.objects.iter().all(|object| is_visible(object, scene.background, style))
 }

@@ -80,11 +80,8 @@ pub fn noun(class: &Class, rng: &mut impl RngCore) -> String {
 
 /// The plural of a class, or with probability ¼ of one of its synonyms.
 pub fn plural(class: &Class, rng: &mut impl RngCore) -> String {
-    let regular: Vec<String> = class
-        .synonyms
-        .iter()
-        .filter_map(|noun| plural_of(class, noun))
-        .collect();
+    let regular: Vec<String> =
+        class.synonyms.iter().filter_map(|noun| plural_of(class, noun)).collect();
     if regular.is_empty() || !chance(rng, rate::SYNONYM) {
         return class.plural.clone();
     }
@@ -100,9 +97,7 @@ fn plural_of(class: &Class, noun: &str) -> Option<String> {
     {
         return None;
     }
-    let y = noun
-        .strip_suffix('y')
-        .filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    let y = noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
     Some(match y {
         _ if noun == "die" => return None,
         Some(stem) => format!("{stem}ies"),
@@ -117,20 +112,14 @@ fn plural_of(class: &Class, noun: &str) -> Option<String> {
 pub fn words() -> Vec<String> {
     let mut words = Book::get().words.clone();
     for class in crate::class::classes() {
-        let plurals = class
-            .synonyms
-            .iter()
-            .filter_map(|noun| plural_of(class, noun));
+        let plurals = class.synonyms.iter().filter_map(|noun| plural_of(class, noun));
         words
             .extend(plurals.flat_map(|text| text.split(' ').map(String::from).collect::<Vec<_>>()));
     }
     words.into_iter().collect()
 }
 
-#[allow(
-    clippy::panic,
-    reason = "families are literals in this crate; a test fills each of them"
-)]
+#[allow(clippy::panic, reason = "families are literals in this crate; a test fills each of them")]
 fn family(name: &str) -> &'static Family {
     match Book::get().families.get(name) {
         Some(family) => family,
@@ -148,11 +137,7 @@ fn body(
 ) -> Vec<String> {
     const TRIES: usize = 8;
     let family = family(name);
-    let templates = if held_out {
-        &family.held_out
-    } else {
-        &family.train
-    };
+    let templates = if held_out { &family.held_out } else { &family.train };
     let mut best: Vec<String> = Vec::new();
     for _ in 0..TRIES {
         let template = &templates[below(rng, templates.len())];
@@ -184,11 +169,8 @@ fn expand(template: &Template, slots: &[(&str, &str)], rng: &mut impl RngCore) -
         match token {
             Token::Word(word) => words.push(word.to_owned()),
             Token::Slot(slot) => {
-                let value = if slot == "spot" {
-                    value_of("place", slots)
-                } else {
-                    value_of(slot, slots)
-                };
+                let value =
+                    if slot == "spot" { value_of("place", slots) } else { value_of(slot, slots) };
                 let of = tokens.peek() == Some(&Token::Word("of"));
                 push_slot(&mut words, slot, value, of, rng);
             }
@@ -198,14 +180,8 @@ fn expand(template: &Template, slots: &[(&str, &str)], rng: &mut impl RngCore) -
 }
 
 fn value_of<'a>(slot: &str, slots: &[(&str, &'a str)]) -> &'a str {
-    debug_assert!(
-        slots.iter().any(|(name, _)| *name == slot),
-        "no value for `{slot}`"
-    );
-    slots
-        .iter()
-        .find(|(name, _)| *name == slot)
-        .map_or("", |(_, value)| value)
+    debug_assert!(slots.iter().any(|(name, _)| *name == slot), "no value for `{slot}`");
+    slots.iter().find(|(name, _)| *name == slot).map_or("", |(_, value)| value)
 }
 
 /// Appends a slot's value, said in its own or in other words. `of`: the next word is `of`.
@@ -214,11 +190,7 @@ fn push_slot(words: &mut Vec<String>, slot: &str, value: &str, of: bool, rng: &m
     match slot {
         "a" | "b" => words.extend(value.split_whitespace().map(String::from)),
         "place" | "spot" => {
-            let forms = if slot == "place" {
-                &book.place_forms
-            } else {
-                &book.spots
-            };
+            let forms = if slot == "place" { &book.place_forms } else { &book.spots };
             match forms.get(value) {
                 Some(forms) if slot == "spot" || chance(rng, rate::PLACE_FORM) => {
                     let mut tokens = Vec::new();
@@ -251,11 +223,7 @@ fn push_phrase(words: &mut Vec<String>, phrase: &str, plural: bool, rng: &mut im
     let book = Book::get();
     let parts: Vec<&str> = phrase.split_whitespace().collect();
     if words.last().is_some_and(|last| last == "the") && chance(rng, rate::DETERMINER) {
-        let others = if plural {
-            ["these", "those", "my"]
-        } else {
-            ["this", "that", "my"]
-        };
+        let others = if plural { ["these", "those", "my"] } else { ["this", "that", "my"] };
         words.pop();
         words.push(others[below(rng, others.len())].into());
     }
@@ -264,16 +232,10 @@ fn push_phrase(words: &mut Vec<String>, phrase: &str, plural: bool, rng: &mut im
         && chance(rng, rate::SIDE_AFTER)
         && let Some(after) = side_after(side, noun)
     {
-        words.extend(
-            noun.iter()
-                .chain(&[after, "the", side])
-                .map(|word| (*word).to_owned()),
-        );
+        words.extend(noun.iter().chain(&[after, "the", side]).map(|word| (*word).to_owned()));
         return;
     }
-    let is_new = parts
-        .first()
-        .is_some_and(|first| ["a", "an", "some"].contains(first));
+    let is_new = parts.first().is_some_and(|first| ["a", "an", "some"].contains(first));
     for (at, &part) in parts.iter().enumerate() {
         if at == 0 && is_new {
             let one = part != "some" && chance(rng, rate::DETERMINER);
@@ -349,14 +311,8 @@ fn add_filler(words: &mut Vec<String>, rng: &mut impl RngCore) {
 
 /// Place of one of the articles, drawn evenly.
 fn nth_article(words: &[String], rng: &mut impl RngCore) -> Option<usize> {
-    let places: Vec<usize> = (0..words.len())
-        .filter(|&at| is_article(&words[at]))
-        .collect();
-    if places.is_empty() {
-        None
-    } else {
-        Some(places[below(rng, places.len())])
-    }
+    let places: Vec<usize> = (0..words.len()).filter(|&at| is_article(&words[at])).collect();
+    if places.is_empty() { None } else { Some(places[below(rng, places.len())]) }
 }
 
 /// One of the texts; `""` if there are none.
@@ -368,24 +324,15 @@ fn pick<'a>(rng: &mut impl RngCore, texts: &'a [String]) -> &'a str {
 fn dress(words: &mut Vec<String>, rng: &mut impl RngCore) {
     let book = Book::get();
     if chance(rng, rate::AFFIX) {
-        let imperative = words
-            .first()
-            .is_some_and(|first| book.verbs.contains(first));
-        let lists = if imperative && chance(rng, 0.65) {
-            &book.prefixes
-        } else {
-            &book.openers
-        };
+        let imperative = words.first().is_some_and(|first| book.verbs.contains(first));
+        let lists = if imperative && chance(rng, 0.65) { &book.prefixes } else { &book.openers };
         let prefix: Vec<String> = pick(rng, lists).split(' ').map(String::from).collect();
         if prefix.len() + words.len() <= MAX_WORDS && prefix.first() != words.first() {
             words.splice(0..0, prefix);
         }
     }
     if chance(rng, rate::AFFIX) {
-        let suffix: Vec<String> = pick(rng, &book.suffixes)
-            .split(' ')
-            .map(String::from)
-            .collect();
+        let suffix: Vec<String> = pick(rng, &book.suffixes).split(' ').map(String::from).collect();
         if suffix.len() + words.len() <= MAX_WORDS && words.last() != suffix.last() {
             words.extend(suffix);
         }

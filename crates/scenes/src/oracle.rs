@@ -124,11 +124,7 @@ impl Score {
 
 fn instruction(clauses: &Clauses) -> f32 {
     let share = 10.0 * clauses.satisfied as f32 / clauses.count as f32;
-    if clauses.all_satisfied() {
-        share
-    } else {
-        share.min(UNFINISHED)
-    }
+    if clauses.all_satisfied() { share } else { share.min(UNFINISHED) }
 }
 
 /// Cells the edit may touch: boxes of objects not kept and of new ones; all with a new background.
@@ -139,15 +135,8 @@ fn edit_area(
     clauses: &Clauses,
 ) -> [bool; CELLS * CELLS] {
     let mut area = [check.background != scene.background; CELLS * CELLS];
-    let gone = scene
-        .objects
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| !check.kept.contains(at));
-    let new = clauses
-        .new_found
-        .iter()
-        .map(|&at| &detection.objects[at].object);
+    let gone = scene.objects.iter().enumerate().filter(|(at, _)| !check.kept.contains(at));
+    let new = clauses.new_found.iter().map(|&at| &detection.objects[at].object);
     for object in gone.map(|(_, object)| object).chain(new) {
         cells_of(object.row, object.col, object.cells).for_each(|cell| area[cell] = true);
     }
@@ -185,19 +174,12 @@ fn preservation(reference: &RgbImage, edited: &RgbImage, area: &[bool; CELLS * C
     for (x, y, pixel) in edited.enumerate_pixels() {
         let cell = (y / CELL_PX) as usize * CELLS + (x / CELL_PX) as usize;
         let before = reference.get_pixel(x, y);
-        differences[cell] += pixel
-            .0
-            .iter()
-            .zip(&before.0)
-            .map(|(a, b)| u32::from(a.abs_diff(*b)))
-            .sum::<u32>();
+        differences[cell] +=
+            pixel.0.iter().zip(&before.0).map(|(a, b)| u32::from(a.abs_diff(*b))).sum::<u32>();
     }
     let values_of_a_cell = (CELL_PX * CELL_PX * 3) as f32;
     let same = |cell: &usize| differences[*cell] as f32 / values_of_a_cell <= SAME_CELL_DIFFERENCE;
-    let same = (0..CELLS * CELLS)
-        .filter(|&cell| !area[cell])
-        .filter(same)
-        .count();
+    let same = (0..CELLS * CELLS).filter(|&cell| !area[cell]).filter(same).count();
     let share = same as f32 / outside as f32;
     10.0 * ((share - LOWEST_SHARE) / (1.0 - LOWEST_SHARE)).clamp(0.0, 1.0)
 }

@@ -21,13 +21,8 @@ pub(crate) enum Relation {
 }
 
 impl Relation {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Left,
-        Self::Right,
-        Self::Above,
-        Self::Below,
-        Self::Next,
-    ];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Left, Self::Right, Self::Above, Self::Below, Self::Next];
 
     /// Last part of the sentence families' names.
     pub(crate) fn suffix(self) -> &'static str {
@@ -43,11 +38,7 @@ impl Relation {
 
 impl From<&Object> for Place {
     fn from(object: &Object) -> Self {
-        Self {
-            row: object.row,
-            col: object.col,
-            cells: object.cells,
-        }
+        Self { row: object.row, col: object.col, cells: object.cells }
     }
 }
 
@@ -162,19 +153,10 @@ mod tests {
         assert!(place(1, 2, 2).is(Relation::Above, anchor));
         assert!(place(5, 3, 2).is(Relation::Below, anchor));
         assert!(place(5, 4, 2).is(Relation::Next, anchor));
-        assert!(
-            !place(6, 4, 2).is(Relation::Next, anchor),
-            "a gap of one cell"
-        );
-        assert!(
-            !place(5, 5, 2).is(Relation::Next, anchor),
-            "only a corner touches"
-        );
+        assert!(!place(6, 4, 2).is(Relation::Next, anchor), "a gap of one cell");
+        assert!(!place(5, 5, 2).is(Relation::Next, anchor), "only a corner touches");
         assert!(place(3, 3, 2).is_between(place(3, 0, 2), place(3, 6, 2)));
-        assert!(
-            !place(0, 3, 2).is_between(place(3, 0, 2), place(3, 6, 2)),
-            "3 cells off the line"
-        );
+        assert!(!place(0, 3, 2).is_between(place(3, 0, 2), place(3, 6, 2)), "3 cells off the line");
     }
 
     #[test]
@@ -183,10 +165,7 @@ mod tests {
         assert!(place(0, 3, 2).is_in([Some(0), Some(1)]));
         assert!(place(6, 6, 2).is_in([Some(2), Some(2)]));
         assert!(place(6, 0, 2).is_in([Some(2), None]));
-        assert!(
-            !place(2, 0, 2).is_in([Some(0), None]),
-            "centre 3.0 is past 8/3"
-        );
+        assert!(!place(2, 0, 2).is_in([Some(0), None]), "centre 3.0 is past 8/3");
     }
 
     #[test]

@@ -32,11 +32,7 @@ pub(crate) fn weighted(rng: &mut impl RngCore, weights: &[f64]) -> Option<usize>
     let total: f64 = weights.iter().sum();
     let mut rest = f64::from(rng.next_u32()) / 4_294_967_296.0 * total;
     let mut last = None;
-    for (at, &weight) in weights
-        .iter()
-        .enumerate()
-        .filter(|(_, weight)| **weight > 0.0)
-    {
+    for (at, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
         last = Some(at);
         rest -= weight;
         if rest < 0.0 {

@@ -21,11 +21,8 @@ pub(crate) fn size_word(cells: u8) -> &'static str {
 /// The class if it stands alone, else with the tint, the size word, or the side of two.
 pub(crate) fn refer(scene: &Scene, at: usize, rng: &mut impl RngCore) -> Option<String> {
     let object = &scene.objects[at];
-    let alike: Vec<&Object> = scene
-        .objects
-        .iter()
-        .filter(|other| other.class == object.class)
-        .collect();
+    let alike: Vec<&Object> =
+        scene.objects.iter().filter(|other| other.class == object.class).collect();
     let noun = noun(object.class.class(), rng);
     if alike.len() == 1 {
         return Some(noun);
@@ -33,10 +30,7 @@ pub(crate) fn refer(scene: &Scene, at: usize, rng: &mut impl RngCore) -> Option<
     let mut words: Vec<&str> = Vec::new();
     let alone =
         |same: &dyn Fn(&Object) -> bool| alike.iter().filter(|other| same(other)).count() == 1;
-    if let Some(tint) = object
-        .tint
-        .filter(|_| alone(&|other| other.tint == object.tint))
-    {
+    if let Some(tint) = object.tint.filter(|_| alone(&|other| other.tint == object.tint)) {
         words.push(tint.name());
     }
     if alone(&|other| other.cells == object.cells) {
@@ -85,8 +79,5 @@ pub(crate) fn name_new(class: &Class, tint: Option<Tint>, rng: &mut impl RngCore
         }
         _ => "a",
     };
-    NewPhrase {
-        text: format!("{article} {}", words.join(" ")),
-        cells,
-    }
+    NewPhrase { text: format!("{article} {}", words.join(" ")), cells }
 }

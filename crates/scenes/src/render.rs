@@ -16,10 +16,7 @@ pub fn render(scene: &Scene, style: Style) -> RgbImage {
 
 fn put(picture: &mut RgbImage, object: &Object, background: [u8; 3], style: Style) {
     let drawing = sprite(object.class, object.tint, object.cells, style);
-    let (left, top) = (
-        u32::from(object.col) * CELL_PX,
-        u32::from(object.row) * CELL_PX,
-    );
+    let (left, top) = (u32::from(object.col) * CELL_PX, u32::from(object.row) * CELL_PX);
     for at in 0..drawing.side * drawing.side {
         let alpha = drawing.alpha[at];
         let colour = std::array::from_fn(|channel| {

@@ -29,11 +29,7 @@ pub(crate) enum Novelty {
 
 impl Novelty {
     pub(crate) fn of(split: Split) -> Self {
-        if split == Split::Classes {
-            Self::Required
-        } else {
-            Self::None
-        }
+        if split == Split::Classes { Self::Required } else { Self::None }
     }
 
     /// Does an edit fit whose new class (if any) and ordered pairs are these?
@@ -47,11 +43,7 @@ impl Novelty {
 /// Classes that do not stand in the scene.
 pub(crate) fn absent_classes(scene: &Scene) -> Vec<ClassId> {
     let stands = |id: ClassId| scene.objects.iter().any(|object| object.class == id);
-    classes()
-        .iter()
-        .map(|class| class.id)
-        .filter(|&id| !stands(id))
-        .collect()
+    classes().iter().map(|class| class.id).filter(|&id| !stands(id)).collect()
 }
 
 #[cfg(test)]
@@ -61,9 +53,8 @@ mod tests {
     #[test]
     fn about_a_tenth_of_the_ordered_pairs_is_held_out() {
         let ids = || (0..100).map(ClassId);
-        let held = ids()
-            .flat_map(|a| ids().map(move |b| (a, b)))
-            .filter(|&(a, b)| is_held_pair(a, b));
+        let held =
+            ids().flat_map(|a| ids().map(move |b| (a, b))).filter(|&(a, b)| is_held_pair(a, b));
         assert!((800..1200).contains(&held.count()));
     }
 }

@@ -28,16 +28,11 @@ const VARIANTS: usize = 1 + Tint::ALL.len();
 /// # Panics
 /// If `cells` is none of [`OBJECT_CELLS`].
 #[must_use]
-#[allow(
-    clippy::expect_used,
-    reason = "a size outside the world is a caller's defect"
-)]
+#[allow(clippy::expect_used, reason = "a size outside the world is a caller's defect")]
 pub fn sprite(class: ClassId, tint: Option<Tint>, cells: u8, style: Style) -> &'static Sprite {
     static SPRITES: OnceLock<Vec<OnceLock<Sprite>>> = OnceLock::new();
-    let size = OBJECT_CELLS
-        .iter()
-        .position(|&c| c == cells)
-        .expect("an object has 2, 3 or 4 cells");
+    let size =
+        OBJECT_CELLS.iter().position(|&c| c == cells).expect("an object has 2, 3 or 4 cells");
     let variant = tint.map_or(0, |tint| 1 + tint as usize);
     let all = 3 * classes().len() * VARIANTS * OBJECT_CELLS.len();
     let sprites = SPRITES.get_or_init(|| (0..all).map(|_| OnceLock::new()).collect());
@@ -52,11 +47,8 @@ fn draw(class: ClassId, tint: Option<Tint>, cells: usize, style: Style) -> Sprit
     let side = cells * CELL_PX as usize;
     let inner = side - 2;
     let small = resample(&tile, TILE, inner); // [inner², 4]
-    let mut sprite = Sprite {
-        side,
-        rgb: vec![0.0; side * side * 3],
-        alpha: vec![0.0; side * side],
-    };
+    let mut sprite =
+        Sprite { side, rgb: vec![0.0; side * side * 3], alpha: vec![0.0; side * side] };
     for (at, pixel) in small.chunks_exact(4).enumerate() {
         let to = (at / inner + 1) * side + at % inner + 1;
         let alpha = pixel[3].clamp(0.0, 1.0);
@@ -75,10 +67,7 @@ fn tile(class: ClassId, tint: Option<Tint>, style: Style) -> Vec<f32> {
     let mut values = Vec::with_capacity(TILE * TILE * 4);
     for y in 0..TILE as u32 {
         for x in 0..TILE as u32 {
-            let [r, g, b, a] = sheet
-                .get_pixel(left + x, top + y)
-                .0
-                .map(|v| f32::from(v) / 255.0);
+            let [r, g, b, a] = sheet.get_pixel(left + x, top + y).0.map(|v| f32::from(v) / 255.0);
             let [r, g, b] = tint.map_or([r, g, b], |tint| tinted([r, g, b], tint));
             values.extend([r * a, g * a, b * a, a]);
         }
@@ -90,11 +79,7 @@ fn tile(class: ClassId, tint: Option<Tint>, style: Style) -> Vec<f32> {
 fn tinted([r, g, b]: [f32; 3], tint: Tint) -> [f32; 3] {
     let value = r.max(g).max(b);
     let low = r.min(g).min(b);
-    let saturation = if value > 0.0 {
-        (value - low) / value
-    } else {
-        0.0
-    };
+    let saturation = if value > 0.0 { (value - low) / value } else { 0.0 };
     if saturation < 0.15 && value > 0.75 {
         return [r, g, b];
     }
@@ -115,10 +100,7 @@ fn tinted([r, g, b]: [f32; 3], tint: Tint) -> [f32; 3] {
     [r + floor, g + floor, b + floor]
 }
 
-#[allow(
-    clippy::expect_used,
-    reason = "the sheets are compiled in and covered by a test"
-)]
+#[allow(clippy::expect_used, reason = "the sheets are compiled in and covered by a test")]
 fn sheet(style: Style) -> &'static RgbaImage {
     static SHEETS: [OnceLock<RgbaImage>; 3] = [const { OnceLock::new() }; 3];
     let bytes: &[u8] = match style {
@@ -127,9 +109,7 @@ fn sheet(style: Style) -> &'static RgbaImage {
         Style::Noto => include_bytes!("../assets/noto.png"),
     };
     SHEETS[style as usize].get_or_init(|| {
-        image::load_from_memory(bytes)
-            .expect("the sprite sheet is a PNG")
-            .to_rgba8()
+        image::load_from_memory(bytes).expect("the sprite sheet is a PNG").to_rgba8()
     })
 }
 
@@ -175,9 +155,8 @@ fn taps(from: usize, to: usize) -> Vec<Vec<(usize, f64)>> {
         let centre = (at as f64 + 0.5) * scale;
         let low = (centre - LOBES * stretch).floor().max(0.0) as usize;
         let high = ((centre + LOBES * stretch).ceil() as usize).min(from);
-        let weights: Vec<(usize, f64)> = (low..high)
-            .map(|s| (s, kernel((s as f64 + 0.5 - centre) / stretch)))
-            .collect();
+        let weights: Vec<(usize, f64)> =
+            (low..high).map(|s| (s, kernel((s as f64 + 0.5 - centre) / stretch))).collect();
         let sum: f64 = weights.iter().map(|(_, w)| w).sum();
         weights.into_iter().map(|(s, w)| (s, w / sum)).collect()
     };

@@ -7,25 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 fn sentences_of_every_split_are_short_and_of_known_words() {
     const COUNT: u64 = 2_200;
     let words: BTreeSet<String> = words().into_iter().collect();
-    for split in [
-        Split::Train,
-        Split::Seen,
-        Split::Classes,
-        Split::Phrases,
-        Split::Style,
-    ] {
+    for split in [Split::Train, Split::Seen, Split::Classes, Split::Phrases, Split::Style] {
         let (mut total, mut longest) = (0, 0);
         for index in 0..COUNT {
             let example = example(EVAL_SEED + 9, index, split, None);
             let parts: Vec<&str> = example.instruction.split(' ').collect();
             assert!(parts.len() <= MAX_WORDS, "{}", example.instruction);
             let unknown = parts.iter().find(|part| !words.contains(**part));
-            assert!(
-                unknown.is_none(),
-                "`{}` in `{}`",
-                unknown.unwrap(),
-                example.instruction
-            );
+            assert!(unknown.is_none(), "`{}` in `{}`", unknown.unwrap(), example.instruction);
             total += parts.len();
             longest = longest.max(parts.len());
         }
@@ -46,18 +35,11 @@ fn every_word_stands_in_training_sentences() {
             *counts.get_mut(word).unwrap() += 1;
         }
     }
-    println!(
-        "{:.0} examples/s on one thread",
-        COUNT as f64 / begin.elapsed().as_secs_f64()
-    );
+    println!("{:.0} examples/s on one thread", COUNT as f64 / begin.elapsed().as_secs_f64());
     let mut rare: Vec<(usize, &String)> =
         counts.iter().map(|(word, &count)| (count, word)).collect();
     rare.sort();
-    println!(
-        "{} words; the rarest of {COUNT} sentences: {:?}",
-        rare.len(),
-        &rare[..40]
-    );
+    println!("{} words; the rarest of {COUNT} sentences: {:?}", rare.len(), &rare[..40]);
     let never: Vec<&(usize, &String)> = rare.iter().filter(|(count, _)| *count == 0).collect();
     assert!(never.is_empty(), "never trained: {never:?}");
 }
@@ -83,15 +65,8 @@ fn print_sentences() {
         Op::Multi,
     ] {
         for index in 0..12 {
-            let split = if index < 10 {
-                Split::Train
-            } else {
-                Split::Phrases
-            };
-            println!(
-                "{op:?} {}",
-                example(seed, index, split, Some(op)).instruction
-            );
+            let split = if index < 10 { Split::Train } else { Split::Phrases };
+            println!("{op:?} {}", example(seed, index, split, Some(op)).instruction);
         }
     }
     println!("WORDS {}", words().join(" "));

@@ -1,9 +1,6 @@
 //! The oracle against a judge in another language that was written from the rules alone.
 
-#![allow(
-    clippy::too_many_lines,
-    reason = "one list of faults, one protocol with one process"
-)]
+#![allow(clippy::too_many_lines, reason = "one list of faults, one protocol with one process")]
 
 #[allow(dead_code, reason = "each test file uses a part")]
 mod edits;
@@ -43,15 +40,9 @@ fn corrupted(example: &Example, kind: usize) -> Option<RgbImage> {
         }
         6 => answer.background = Background::Brown,
         7 => {
-            let object = answer
-                .objects
-                .first_mut()
-                .filter(|object| object.class.class().tintable)?;
-            object.tint = if object.tint == Some(Tint::Blue) {
-                None
-            } else {
-                Some(Tint::Blue)
-            };
+            let object =
+                answer.objects.first_mut().filter(|object| object.class.class().tintable)?;
+            object.tint = if object.tint == Some(Tint::Blue) { None } else { Some(Tint::Blue) };
         }
         8 => {
             let mut picture = render(&answer, style);
@@ -64,9 +55,7 @@ fn corrupted(example: &Example, kind: usize) -> Option<RgbImage> {
             return Some(RgbImage::from_fn(64, 64, |x, y| {
                 let near = [(x, y), ((x + 1).min(63), y), (x, (y + 1).min(63)), (x, y)];
                 let mean = |c: usize| {
-                    near.iter()
-                        .map(|&(x, y)| u16::from(sharp.get_pixel(x, y).0[c]))
-                        .sum::<u16>()
+                    near.iter().map(|&(x, y)| u16::from(sharp.get_pixel(x, y).0[c])).sum::<u16>()
                         / 4
                 };
                 Rgb([0, 1, 2].map(|c| (mean(c) as u8) & 0xfc))
@@ -95,9 +84,7 @@ fn the_second_judge_agrees() {
             continue;
         };
         example.id = format!("{}-{at}-kind{}", example.id, at % 10);
-        picture
-            .save(folder.join(format!("{}.png", example.id)))
-            .unwrap();
+        picture.save(folder.join(format!("{}.png", example.id))).unwrap();
         ours.push(score(&example, &picture));
         bench += &(serde_json::to_string(&example).unwrap() + "\n");
     }
@@ -105,17 +92,9 @@ fn the_second_judge_agrees() {
     for order in ["explained", "psnr"] {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/oracle/judge.py");
         let mut command = std::process::Command::new(&python);
-        command
-            .arg(script)
-            .arg(folder.join("bench.jsonl"))
-            .arg(&folder)
-            .args(["--order", order]);
+        command.arg(script).arg(folder.join("bench.jsonl")).arg(&folder).args(["--order", order]);
         let output = command.output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let theirs: Vec<serde_json::Value> = String::from_utf8(output.stdout)
             .unwrap()
             .lines()
@@ -125,13 +104,7 @@ fn the_second_judge_agrees() {
         let (mut verdicts, mut parts) = (0, 0);
         for (ours, theirs) in ours.iter().zip(&theirs) {
             let mine = serde_json::to_value(ours).unwrap();
-            let keys = [
-                "instruction",
-                "preservation",
-                "recognisable",
-                "clean",
-                "overall",
-            ];
+            let keys = ["instruction", "preservation", "recognisable", "clean", "overall"];
             let near = |key: &&str| {
                 (mine[key].as_f64().unwrap() - theirs[key].as_f64().unwrap()).abs() < 0.05
             };
@@ -143,10 +116,7 @@ fn the_second_judge_agrees() {
                 println!("{order}: {theirs}\n  ours {mine}");
             }
         }
-        let (count, right) = (
-            ours.len(),
-            ours.iter().filter(|score| score.success).count(),
-        );
+        let (count, right) = (ours.len(), ours.iter().filter(|score| score.success).count());
         println!(
             "{order}: {count} edits ({right} right): {verdicts} same verdicts, {parts} same parts"
         );

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 /// Start with `trainer edit --model models/tiny picture.png "remove the cat" -o edited.png`.
 #[derive(Debug, Parser)]
 #[command(name = "trainer", version, max_term_width = 100)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -41,7 +41,7 @@ impl Cli {
     ///
     /// # Errors
     /// Whatever the verb reports.
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         match self.verb {
             Verb::Scenes(args) => cmd::scenes::run(&args),
             Verb::Tok(args) => cmd::tok::run(&args),

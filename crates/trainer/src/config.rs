@@ -12,7 +12,7 @@ use std::path::Path;
 /// Everything a run depends on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct RunConfig {
+pub(crate) struct RunConfig {
     /// Sizes of the model.
     pub model: Sizes,
     /// The picture tokenizer's training.
@@ -24,12 +24,12 @@ pub struct RunConfig {
 /// Sizes of the model that a run may set; the rest is `ModelConfig::tiny`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Sizes {
+pub(crate) struct Sizes {
     /// Width of the residual stream; 32 for each query head.
     pub hidden_size: usize,
     /// Blocks.
     pub num_hidden_layers: usize,
-    /// Width of the SwiGLU.
+    /// Width of the `SwiGLU`.
     pub intermediate_size: usize,
     /// Codes of the picture tokenizer.
     pub codebook_size: usize,
@@ -51,7 +51,7 @@ impl RunConfig {
     ///
     /// # Errors
     /// Names the file, the line and the valid keys, or the broken rule.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("reading `{}`", path.display()))?;
         Self::parse(&text).with_context(|| format!("in `{}`", path.display()))
@@ -61,7 +61,7 @@ impl RunConfig {
     ///
     /// # Errors
     /// Names the line and the valid keys, or the broken rule.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let config: Self = toml::from_str(text)?;
         config.tok.check()?;
         config.sft.check()?;
@@ -73,7 +73,7 @@ impl RunConfig {
     ///
     /// # Errors
     /// Names the broken rule.
-    pub fn model_config(&self) -> Result<ModelConfig> {
+    pub(crate) fn model_config(&self) -> Result<ModelConfig> {
         let mut model = ModelConfig::tiny(scene_words());
         model.lm.hidden_size = self.model.hidden_size;
         model.lm.num_attention_heads = self.model.hidden_size / model.lm.head_dim;
@@ -88,20 +88,14 @@ impl RunConfig {
 
 /// The words of the scene world.
 #[must_use]
-pub fn scene_words() -> WordsConfig {
+pub(crate) fn scene_words() -> WordsConfig {
     WordsConfig {
         words: words(),
         max_words: MAX_WORDS,
         names: classes().iter().map(|class| class.name.clone()).collect(),
         tintable: classes().iter().map(|class| class.tintable).collect(),
-        tints: Tint::ALL
-            .iter()
-            .map(|tint| tint.name().to_owned())
-            .collect(),
-        backgrounds: Background::ALL
-            .iter()
-            .map(|colour| colour.name().to_owned())
-            .collect(),
+        tints: Tint::ALL.iter().map(|tint| tint.name().to_owned()).collect(),
+        backgrounds: Background::ALL.iter().map(|colour| colour.name().to_owned()).collect(),
     }
 }
 
@@ -112,20 +106,11 @@ mod tests {
     #[test]
     fn unknown_keys_and_broken_rules_are_named() {
         let error = RunConfig::parse("[sft]\nstepz = 3\n").unwrap_err();
-        assert!(
-            format!("{error:#}").contains("unknown field `stepz`"),
-            "{error:#}"
-        );
+        assert!(format!("{error:#}").contains("unknown field `stepz`"), "{error:#}");
         let error = RunConfig::parse("[sft]\nsteps = 0\n").unwrap_err();
-        assert_eq!(
-            format!("{error:#}"),
-            "`sft.steps` is 0; it must be at least 1"
-        );
+        assert_eq!(format!("{error:#}"), "`sft.steps` is 0; it must be at least 1");
         let error = RunConfig::parse("[model]\nhidden_size = 32\n").unwrap_err();
-        assert!(
-            format!("{error:#}").contains("num_key_value_heads"),
-            "{error:#}"
-        );
+        assert!(format!("{error:#}").contains("num_key_value_heads"), "{error:#}");
         assert_eq!(RunConfig::parse("").unwrap(), RunConfig::default());
     }
 }

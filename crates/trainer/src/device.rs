@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 /// Devices a command may be asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum DeviceName {
+pub(crate) enum DeviceName {
     /// The CPU, with Burn's flex backend and our fused kernels.
     #[default]
     Flex,
@@ -21,7 +21,7 @@ impl DeviceName {
     ///
     /// # Errors
     /// If this build has no such backend: says which feature to build with.
-    pub fn open(self) -> Result<Device> {
+    pub(crate) fn open(self) -> Result<Device> {
         match self {
             Self::Flex => Ok(Device::flex()),
             #[cfg(feature = "cuda")]

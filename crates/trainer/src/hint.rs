@@ -5,7 +5,7 @@ use std::fmt;
 
 /// An error with a hint of its own.
 #[derive(Debug)]
-pub struct Hinted {
+pub(crate) struct Hinted {
     message: String,
     hint: String,
 }
@@ -19,20 +19,14 @@ impl fmt::Display for Hinted {
 impl std::error::Error for Hinted {}
 
 /// An error that says what to do.
-pub fn error(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
-    Hinted {
-        message: message.into(),
-        hint: hint.into(),
-    }
-    .into()
+pub(crate) fn error(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    Hinted { message: message.into(), hint: hint.into() }.into()
 }
 
 /// The hint of an error, if any link of its chain has one.
-pub fn of(problem: &anyhow::Error) -> Option<String> {
+pub(crate) fn of(problem: &anyhow::Error) -> Option<String> {
     problem.chain().find_map(|link| {
-        let own = link
-            .downcast_ref::<Hinted>()
-            .map(|hinted| hinted.hint.clone());
+        let own = link.downcast_ref::<Hinted>().map(|hinted| hinted.hint.clone());
         own.or_else(|| link.downcast_ref::<ModelError>().map(ModelError::hint))
     })
 }

@@ -9,7 +9,7 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 ///
 /// # Errors
 /// If the system refuses a handler.
-pub fn listen() -> Result<()> {
+pub(crate) fn listen() -> Result<()> {
     let handler = || {
         if ASKED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
@@ -20,6 +20,6 @@ pub fn listen() -> Result<()> {
 }
 
 /// Was Ctrl-C pressed?
-pub fn asked() -> bool {
+pub(crate) fn asked() -> bool {
     ASKED.load(Ordering::SeqCst)
 }

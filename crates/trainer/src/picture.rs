@@ -11,7 +11,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// Names the file and what is wrong with it.
-pub fn read(path: &Path) -> Result<Opened> {
+pub(crate) fn read(path: &Path) -> Result<Opened> {
     let bytes = fs::read(path).with_context(|| format!("reading `{}`", path.display()))?;
     decode(&bytes).with_context(|| format!("in `{}`", path.display()))
 }
@@ -20,7 +20,7 @@ pub fn read(path: &Path) -> Result<Opened> {
 ///
 /// # Errors
 /// Names the file.
-pub fn write(path: &Path, picture: &RgbImage) -> Result<()> {
+pub(crate) fn write(path: &Path, picture: &RgbImage) -> Result<()> {
     write_file(path, &encode_png(picture, None)?)
 }
 
@@ -28,13 +28,9 @@ pub fn write(path: &Path, picture: &RgbImage) -> Result<()> {
 ///
 /// Pictures of a row stand side by side; rows stand below one another.
 #[must_use]
-pub fn sheet(rows: &[Vec<RgbImage>], zoom: u32) -> RgbImage {
+pub(crate) fn sheet(rows: &[Vec<RgbImage>], zoom: u32) -> RgbImage {
     const GAP: u32 = 4;
-    let (width, height) = rows
-        .iter()
-        .flatten()
-        .next()
-        .map_or((1, 1), RgbImage::dimensions);
+    let (width, height) = rows.iter().flatten().next().map_or((1, 1), RgbImage::dimensions);
     let (width, height) = (width * zoom + GAP, height * zoom + GAP);
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0) as u32;
     let size = (columns * width + GAP, rows.len() as u32 * height + GAP);

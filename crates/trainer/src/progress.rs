@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const PLAIN_EVERY: Duration = Duration::from_secs(20);
 
 /// Progress of a known number of steps.
-pub struct Progress {
+pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     what: &'static str,
     total: u64,
@@ -20,7 +20,7 @@ pub struct Progress {
 impl Progress {
     /// Starts at step `first` of `total`.
     #[must_use]
-    pub fn new(what: &'static str, first: u64, total: u64) -> Self {
+    pub(crate) fn new(what: &'static str, first: u64, total: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(total).with_position(first);
             let template = "{prefix} {wide_bar} {pos}/{len} · {eta} left · {msg}";
@@ -31,18 +31,11 @@ impl Progress {
             bar
         });
         let now = Instant::now();
-        Self {
-            bar,
-            what,
-            total,
-            first,
-            start: now,
-            spoken: now,
-        }
+        Self { bar, what, total, first, start: now, spoken: now }
     }
 
     /// After a step: `done` of the total, and what to say.
-    pub fn step(&mut self, done: u64, message: &str) {
+    pub(crate) fn step(&mut self, done: u64, message: &str) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
             bar.set_message(message.to_owned());
@@ -51,16 +44,13 @@ impl Progress {
             let taken = done.saturating_sub(self.first).max(1) as f64;
             let left = elapsed / taken * self.total.saturating_sub(done) as f64;
             let (total, what) = (self.total, self.what);
-            eprintln!(
-                "{what} {done}/{total} · {:.0} min left · {message}",
-                left / 60.0
-            );
+            eprintln!("{what} {done}/{total} · {:.0} min left · {message}", left / 60.0);
             self.spoken = Instant::now();
         }
     }
 
     /// A line that stays.
-    pub fn say(&self, line: &str) {
+    pub(crate) fn say(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
             None => eprintln!("{line}"),

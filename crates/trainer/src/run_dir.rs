@@ -19,12 +19,12 @@ use std::path::{Path, PathBuf};
 const KEEP: usize = 3;
 
 /// A run on disk.
-pub struct RunDir {
+pub(crate) struct RunDir {
     root: PathBuf,
 }
 
 /// A checkpoint read back.
-pub struct Checkpoint<S> {
+pub(crate) struct Checkpoint<S> {
     /// Steps taken when it was written.
     pub step: u64,
     /// The caller's state.
@@ -49,7 +49,7 @@ impl RunDir {
     ///
     /// # Errors
     /// If the folder holds a run or can't be written.
-    pub fn create(root: &Path, config: &str, facts: &impl Serialize) -> Result<Self> {
+    pub(crate) fn create(root: &Path, config: &str, facts: &impl Serialize) -> Result<Self> {
         if root.join("config.toml").exists() {
             bail!(
                 "`{}` already holds a run; pass `--resume {0}` to go on with it, or another `--out`",
@@ -63,30 +63,26 @@ impl RunDir {
         }
         write_file(&root.join("config.toml"), config.as_bytes())?;
         write_file(&root.join("run.json"), &serde_json::to_vec_pretty(facts)?)?;
-        Ok(Self {
-            root: root.to_owned(),
-        })
+        Ok(Self { root: root.to_owned() })
     }
 
     /// A run that exists.
     ///
     /// # Errors
     /// If the folder holds none.
-    pub fn open(root: &Path) -> Result<Self> {
+    pub(crate) fn open(root: &Path) -> Result<Self> {
         if !root.join("config.toml").is_file() {
             bail!(
                 "`{}` holds no run (no `config.toml`); start one with `--config`",
                 root.display()
             );
         }
-        Ok(Self {
-            root: root.to_owned(),
-        })
+        Ok(Self { root: root.to_owned() })
     }
 
     /// A path inside the run.
     #[must_use]
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
@@ -94,7 +90,7 @@ impl RunDir {
     ///
     /// # Errors
     /// If it can't be read.
-    pub fn config(&self) -> Result<String> {
+    pub(crate) fn config(&self) -> Result<String> {
         let path = self.path("config.toml");
         fs::read_to_string(&path).with_context(|| format!("reading `{}`", path.display()))
     }
@@ -103,7 +99,7 @@ impl RunDir {
     ///
     /// # Errors
     /// If it can't be written; earlier checkpoints are untouched then.
-    pub fn save(
+    pub(crate) fn save(
         &self,
         step: u64,
         state: &impl Serialize,
@@ -112,12 +108,8 @@ impl RunDir {
     ) -> Result<()> {
         let folder = self.path("checkpoints");
         let (fresh, name) = (folder.join(".fresh"), format!("step-{step:06}"));
-        let seal = Seal {
-            step,
-            model_sha256: hex_sha256(model),
-            optim_sha256: hex_sha256(optim),
-            state,
-        };
+        let seal =
+            Seal { step, model_sha256: hex_sha256(model), optim_sha256: hex_sha256(optim), state };
         let write = || -> Result<()> {
             if fresh.exists() {
                 fs::remove_dir_all(&fresh)?;
@@ -147,7 +139,7 @@ impl RunDir {
     ///
     /// # Errors
     /// If the folder can't be listed.
-    pub fn load<S: DeserializeOwned>(&self) -> Result<Option<Checkpoint<S>>> {
+    pub(crate) fn load<S: DeserializeOwned>(&self) -> Result<Option<Checkpoint<S>>> {
         for (step, path) in self.checkpoints()?.into_iter().rev() {
             match read_checkpoint(&path) {
                 Ok(checkpoint) => return Ok(Some(checkpoint)),
@@ -163,20 +155,19 @@ impl RunDir {
     ///
     /// # Errors
     /// If it can't be written.
-    pub fn log(&self, line: &impl Serialize) -> Result<()> {
+    pub(crate) fn log(&self, line: &impl Serialize) -> Result<()> {
         let path = self.path("metrics.jsonl");
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
         let mut text = serde_json::to_string(line)?;
         text.push('\n');
-        file.write_all(text.as_bytes())
-            .with_context(|| format!("writing `{}`", path.display()))
+        file.write_all(text.as_bytes()).with_context(|| format!("writing `{}`", path.display()))
     }
 
     /// Cuts `metrics.jsonl` to lines of steps below `step`: what an uninterrupted run would hold.
     ///
     /// # Errors
     /// If it can't be rewritten.
-    pub fn truncate_metrics(&self, step: u64) -> Result<()> {
+    pub(crate) fn truncate_metrics(&self, step: u64) -> Result<()> {
         let path = self.path("metrics.jsonl");
         if !path.exists() {
             return Ok(());
@@ -202,10 +193,7 @@ impl RunDir {
         {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(step) = name
-                .strip_prefix("step-")
-                .and_then(|step| step.parse().ok())
-            {
+            if let Some(step) = name.strip_prefix("step-").and_then(|step| step.parse().ok()) {
                 found.push((step, entry.path()));
             }
         }
@@ -229,23 +217,16 @@ fn read_checkpoint<S: DeserializeOwned>(path: &Path) -> Result<Checkpoint<S>> {
     if hex_sha256(&model) != seal.model_sha256 || hex_sha256(&optim) != seal.optim_sha256 {
         bail!("its files do not match their hashes");
     }
-    Ok(Checkpoint {
-        step: seal.step,
-        state: seal.state,
-        model,
-        optim,
-    })
+    Ok(Checkpoint { step: seal.step, state: seal.state, model, optim })
 }
 
 /// Writes a file whole or not at all: temporary name, sync, rename.
 ///
 /// # Errors
 /// Names the file and the reason; an earlier version of it is untouched then.
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || -> Result<()> {
         let mut file = readable_by_all().tempfile_in(folder)?;
         file.write_all(bytes)?;
@@ -288,12 +269,8 @@ mod tests {
     }
 
     fn run(folder: &Path) -> RunDir {
-        RunDir::create(
-            &folder.join("run"),
-            "seed = 1\n",
-            &serde_json::json!({"device": "flex"}),
-        )
-        .unwrap()
+        RunDir::create(&folder.join("run"), "seed = 1\n", &serde_json::json!({"device": "flex"}))
+            .unwrap()
     }
 
     #[test]
@@ -302,35 +279,18 @@ mod tests {
         let run = run(folder.path());
         assert!(run.load::<State>().unwrap().is_none());
         for step in 1..=5 {
-            run.save(
-                step,
-                &State {
-                    rate: 0.1 / 3.0 * step as f64,
-                },
-                &[step as u8; 9],
-                b"moments",
-            )
-            .unwrap();
+            run.save(step, &State { rate: 0.1 / 3.0 * step as f64 }, &[step as u8; 9], b"moments")
+                .unwrap();
         }
         assert_eq!(
-            run.checkpoints()
-                .unwrap()
-                .iter()
-                .map(|(step, _)| *step)
-                .collect::<Vec<_>>(),
+            run.checkpoints().unwrap().iter().map(|(step, _)| *step).collect::<Vec<_>>(),
             [3, 4, 5]
         );
         let newest = run.path("checkpoints/step-000005/model.safetensors");
         fs::write(&newest, [5; 4]).unwrap();
         let loaded = run.load::<State>().unwrap().unwrap();
         assert_eq!((loaded.step, loaded.model), (4, vec![4; 9]));
-        assert_eq!(
-            loaded.state,
-            State {
-                rate: 0.1 / 3.0 * 4.0
-            },
-            "floats survive exactly"
-        );
+        assert_eq!(loaded.state, State { rate: 0.1 / 3.0 * 4.0 }, "floats survive exactly");
     }
 
     #[test]
@@ -338,15 +298,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = run(folder.path());
         for step in 0..4 {
-            run.log(&serde_json::json!({"step": step, "loss": 1.5}))
-                .unwrap();
+            run.log(&serde_json::json!({"step": step, "loss": 1.5})).unwrap();
         }
         run.truncate_metrics(2).unwrap();
         let text = fs::read_to_string(run.path("metrics.jsonl")).unwrap();
-        assert_eq!(
-            text,
-            "{\"loss\":1.5,\"step\":0}\n{\"loss\":1.5,\"step\":1}\n"
-        );
+        assert_eq!(text, "{\"loss\":1.5,\"step\":0}\n{\"loss\":1.5,\"step\":1}\n");
     }
 
     #[test]
@@ -354,13 +310,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         run(folder.path());
         let again = RunDir::create(&folder.path().join("run"), "", &0);
-        assert!(
-            again
-                .err()
-                .unwrap()
-                .to_string()
-                .contains("already holds a run")
-        );
+        assert!(again.err().unwrap().to_string().contains("already holds a run"));
         assert!(RunDir::open(folder.path()).is_err());
     }
 }

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 /// A model read from disk.
-pub struct Stored {
+pub(crate) struct Stored {
     /// Its configuration.
     pub config: ModelConfig,
     /// Its tensors.
@@ -25,20 +25,13 @@ impl Stored {
     ///
     /// # Errors
     /// If there is no model, or it is damaged.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let weights = path.join("weights/model.safetensors");
         if weights.is_file() {
             return Self::read_safetensors(&weights);
         }
-        let manifest = if path.is_dir() {
-            path.join("manifest.json")
-        } else {
-            path.to_owned()
-        };
-        if manifest
-            .extension()
-            .is_some_and(|extension| extension == "safetensors")
-        {
+        let manifest = if path.is_dir() { path.join("manifest.json") } else { path.to_owned() };
+        if manifest.extension().is_some_and(|extension| extension == "safetensors") {
             return Self::read_safetensors(&manifest);
         }
         if !manifest.is_file() {
@@ -60,49 +53,33 @@ impl Stored {
         let (tensors, config) =
             safetensors::read(&bytes).with_context(|| format!("in `{}`", path.display()))?;
         let Some(config) = config else {
-            bail!(
-                "`{}` does not say which model its tensors belong to",
-                path.display()
-            );
+            bail!("`{}` does not say which model its tensors belong to", path.display());
         };
         let config: ModelConfig = serde_json::from_str(&config)
             .with_context(|| format!("configuration inside `{}`", path.display()))?;
         config.check()?;
         let sha256 = earl_model::checkpoint::bundle::hex_sha256(&bytes);
-        Ok(Self {
-            config,
-            tensors,
-            sha256,
-        })
+        Ok(Self { config, tensors, sha256 })
     }
 
     /// The model, ready to edit.
     ///
     /// # Errors
     /// If its tensors do not fit its configuration.
-    pub fn editor(&self, device: &Device) -> Result<Editor> {
-        Ok(Editor::from_tensors(
-            self.config.clone(),
-            &self.tensors,
-            device,
-        )?)
+    pub(crate) fn editor(&self, device: &Device) -> Result<Editor> {
+        Ok(Editor::from_tensors(self.config.clone(), &self.tensors, device)?)
     }
 
     /// The tensors below a prefix.
     #[must_use]
-    pub fn part(&self, prefix: &str) -> TensorMap {
-        let below = self
-            .tensors
-            .iter()
-            .filter(|(name, _)| name.starts_with(prefix));
-        below
-            .map(|(name, tensor)| (name.clone(), tensor.clone()))
-            .collect()
+    pub(crate) fn part(&self, prefix: &str) -> TensorMap {
+        let below = self.tensors.iter().filter(|(name, _)| name.starts_with(prefix));
+        below.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
     }
 
     /// The tensors an edit needs: decoder and picture tokenizer.
     #[must_use]
-    pub fn edit_tensors(&self) -> TensorMap {
+    pub(crate) fn edit_tensors(&self) -> TensorMap {
         let mut tensors = self.part(LM_PREFIX);
         tensors.extend(self.part(VISION_PREFIX));
         tensors
@@ -113,7 +90,7 @@ impl Stored {
 ///
 /// # Errors
 /// If a file is missing or damaged.
-pub fn open_bundle(manifest: &Path) -> Result<Bundle> {
+pub(crate) fn open_bundle(manifest: &Path) -> Result<Bundle> {
     let folder = manifest.parent().unwrap_or(Path::new("."));
     let bytes = fs::read(manifest).with_context(|| format!("reading `{}`", manifest.display()))?;
     let bundle = Bundle::open(&bytes, |chunk| {
@@ -129,7 +106,7 @@ pub fn open_bundle(manifest: &Path) -> Result<Bundle> {
 ///
 /// # Errors
 /// If a file can't be written.
-pub fn write_bundle(folder: &Path, packed: &Packed) -> Result<()> {
+pub(crate) fn write_bundle(folder: &Path, packed: &Packed) -> Result<()> {
     let chunks = folder.join("chunks");
     fs::create_dir_all(&chunks).with_context(|| format!("making `{}`", chunks.display()))?;
     for (path, bytes) in &packed.chunks {
@@ -138,10 +115,7 @@ pub fn write_bundle(folder: &Path, packed: &Packed) -> Result<()> {
     write_file(&folder.join("manifest.json"), &packed.manifest)?;
     for entry in fs::read_dir(&chunks)? {
         let path = entry?.path();
-        let named = packed
-            .chunks
-            .iter()
-            .any(|(chunk, _)| folder.join(chunk) == path);
+        let named = packed.chunks.iter().any(|(chunk, _)| folder.join(chunk) == path);
         if !named && path.extension().is_some_and(|extension| extension == "bin") {
             fs::remove_file(&path)?;
         }

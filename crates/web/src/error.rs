@@ -19,12 +19,7 @@ pub(crate) fn to_js(error: &ModelError) -> JsValue {
         ModelError::NotUnderstood { word, near } => (Some(word.clone()), near.clone()),
         _ => (None, Vec::new()),
     };
-    let problem = Problem {
-        code: error.code(),
-        message: error.to_string(),
-        hint: error.hint(),
-        word,
-        near,
-    };
+    let problem =
+        Problem { code: error.code(), message: error.to_string(), hint: error.hint(), word, near };
     serde_wasm_bindgen::to_value(&problem).unwrap_or_else(|_| JsValue::from_str(&error.to_string()))
 }

@@ -17,11 +17,7 @@ use std::ops::ControlFlow;
 use wasm_bindgen::prelude::*;
 
 /// Which backend this module was built for.
-pub const BACKEND: &str = if cfg!(feature = "gpu") {
-    "webgpu"
-} else {
-    "cpu"
-};
+pub const BACKEND: &str = if cfg!(feature = "gpu") { "webgpu" } else { "cpu" };
 
 /// Shows Rust panics on the console instead of a bare trap.
 #[wasm_bindgen(start)]
@@ -48,38 +44,25 @@ pub async fn load(manifest: Vec<u8>, chunks: js_sys::Array) -> Result<WebEditor,
     let bundle = Bundle::open(&manifest, |chunk| {
         let bytes = chunks.get(next);
         next += 1;
-        let missing = || ModelError::Read {
-            what: chunk.path(),
-            problem: "it was not fetched".into(),
-        };
-        let bytes = bytes
-            .dyn_into::<js_sys::Uint8Array>()
-            .map_err(|_| missing())?;
+        let missing =
+            || ModelError::Read { what: chunk.path(), problem: "it was not fetched".into() };
+        let bytes = bytes.dyn_into::<js_sys::Uint8Array>().map_err(|_| missing())?;
         Ok(bytes.to_vec())
     });
     let bundle = bundle.map_err(|error| to_js(&error))?;
     let device = device().await.map_err(|error| to_js(&error))?;
     let editor = Editor::load(&bundle, &device).map_err(|error| to_js(&error))?;
-    Ok(WebEditor {
-        editor,
-        model_hash: bundle.hash().to_owned(),
-    })
+    Ok(WebEditor { editor, model_hash: bundle.hash().to_owned() })
 }
 
 #[cfg(feature = "gpu")]
 async fn device() -> Result<Device, ModelError> {
     let options = Device::wgpu_options();
-    options
-        .init_async()
-        .await
-        .map_err(|error| ModelError::Device(format!("{error:?}")))
+    options.init_async().await.map_err(|error| ModelError::Device(format!("{error:?}")))
 }
 
 #[cfg(not(feature = "gpu"))]
-#[allow(
-    clippy::unused_async,
-    reason = "the other backend has to wait for its adapter"
-)]
+#[allow(clippy::unused_async, reason = "the other backend has to wait for its adapter")]
 async fn device() -> Result<Device, ModelError> {
     Ok(Device::flex())
 }
@@ -120,10 +103,7 @@ impl WebEditor {
         on_token: js_sys::Function,
     ) -> Result<JsValue, JsValue> {
         let options: Options = serde_wasm_bindgen::from_value(options).map_err(|error| {
-            to_js(&ModelError::Option {
-                name: "options",
-                problem: error.to_string(),
-            })
+            to_js(&ModelError::Option { name: "options", problem: error.to_string() })
         })?;
         let opened = decode(&file).map_err(|error| to_js(&error))?;
         let start = now_ms();
@@ -131,10 +111,7 @@ impl WebEditor {
             Ok(true) => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
         };
-        let outcome = self
-            .editor
-            .edit(&opened.picture, &options.request(), &mut tell)
-            .await;
+        let outcome = self.editor.edit(&opened.picture, &options.request(), &mut tell).await;
         let outcome = outcome.map_err(|error| to_js(&error))?;
         let milliseconds = now_ms() - start;
         self.edited(&options, &opened.notes, &outcome, milliseconds)
@@ -199,19 +176,13 @@ fn put(object: &JsValue, key: &str, value: &JsValue) -> Result<(), JsValue> {
 }
 
 fn rgba(picture: &earl_model::files::Rgb) -> js_sys::Uint8ClampedArray {
-    let bytes: Vec<u8> = picture
-        .pixels()
-        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255])
-        .collect();
+    let bytes: Vec<u8> =
+        picture.pixels().flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255]).collect();
     js_sys::Uint8ClampedArray::from(&bytes[..])
 }
 
 /// Milliseconds on the worker's clock; 0 outside a worker.
 fn now_ms() -> f64 {
-    let scope = js_sys::global()
-        .dyn_into::<web_sys::WorkerGlobalScope>()
-        .ok();
-    scope
-        .and_then(|scope| scope.performance())
-        .map_or(0.0, |clock| clock.now())
+    let scope = js_sys::global().dyn_into::<web_sys::WorkerGlobalScope>().ok();
+    scope.and_then(|scope| scope.performance()).map_or(0.0, |clock| clock.now())
 }

@@ -30,20 +30,9 @@ pub(crate) fn attention(
 ) -> Tensor<4> {
     let [batch, seq, heads, head_dim] = q.dims();
     let [_, keys, kv_heads, _] = k.dims();
-    let sizes = Sizes {
-        batch,
-        seq,
-        keys,
-        heads,
-        kv_heads,
-        head_dim,
-        causal,
-    };
+    let sizes = Sizes { batch, seq, keys, heads, kv_heads, head_dim, causal };
     let mask = key_mask.map(|mask| contiguous(constant(mask.into_dispatch())));
-    run(
-        &Attention { sizes, mask },
-        [q.into_dispatch(), k.into_dispatch(), v.into_dispatch()],
-    )
+    run(&Attention { sizes, mask }, [q.into_dispatch(), k.into_dispatch(), v.into_dispatch()])
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,11 +59,7 @@ impl Sizes {
 
     /// How many of the first keys the causal rule lets this row see.
     pub(super) fn limit(&self, row: usize) -> usize {
-        if self.causal {
-            row / self.group() + 1 + self.keys - self.seq
-        } else {
-            self.keys
-        }
+        if self.causal { row / self.group() + 1 + self.keys - self.seq } else { self.keys }
     }
 
     pub(super) fn scale(&self) -> f32 {
@@ -113,10 +98,7 @@ impl Operation<3> for Attention {
                 }
             });
         }
-        let output = tensor(
-            output,
-            [sizes.batch, sizes.seq, sizes.heads, sizes.head_dim],
-        );
+        let output = tensor(output, [sizes.batch, sizes.seq, sizes.heads, sizes.head_dim]);
         (output.clone(), (inputs, output, log_sums))
     }
 
@@ -140,24 +122,15 @@ impl Operation<3> for Attention {
                 .chunks(q_len)
                 .zip(floats(&gradient).chunks(q_len))
                 .zip(log_sums.chunks(sizes.seq * sizes.heads));
-            let made = dq
-                .chunks_mut(q_len)
-                .zip(dk.chunks_mut(k_len).zip(dv.chunks_mut(k_len)));
+            let made = dq.chunks_mut(q_len).zip(dk.chunks_mut(k_len).zip(dv.chunks_mut(k_len)));
             let pieces = given.zip(made).enumerate().collect();
-            for_each(
-                pieces,
-                |(batch, (((output, gradient), log_sums), (dq, (dk, dv))))| {
-                    backward(&problem, batch, output, gradient, log_sums, dq, dk, dv);
-                },
-            );
+            for_each(pieces, |(batch, (((output, gradient), log_sums), (dq, (dk, dv))))| {
+                backward(&problem, batch, output, gradient, log_sums, dq, dk, dv);
+            });
         }
         let kv_shape = [sizes.batch, sizes.keys, sizes.kv_heads, sizes.head_dim];
         let dq = tensor(dq, [sizes.batch, sizes.seq, sizes.heads, sizes.head_dim]);
-        [
-            Some(dq),
-            Some(tensor(dk, kv_shape)),
-            Some(tensor(dv, kv_shape)),
-        ]
+        [Some(dq), Some(tensor(dk, kv_shape)), Some(tensor(dv, kv_shape))]
     }
 }
 
@@ -218,14 +191,7 @@ impl<'a> Problem<'a> {
         let mut stairs = vec![0.0; 2 * width];
         stairs[width..].fill(f32::NEG_INFINITY);
         let (q, k, v) = (Heads::new(q), Heads::new(k), Heads::new(v));
-        Self {
-            sizes,
-            q,
-            k,
-            v,
-            mask: mask.map(floats),
-            stairs,
-        }
+        Self { sizes, q, k, v, mask: mask.map(floats), stairs }
     }
 
     /// Added to the scores of every row: 0 for a visible key, −∞ for a hidden one and the padding.
@@ -254,10 +220,7 @@ impl<'a> Problem<'a> {
         let rows = packed.chunks_exact_mut(padded(self.sizes.head_dim));
         for (row, packed) in rows.enumerate() {
             let query = self.q.at(batch, row / group, kv_head * group + row % group);
-            packed
-                .iter_mut()
-                .zip(query)
-                .for_each(|(packed, x)| *packed = x * scale);
+            packed.iter_mut().zip(query).for_each(|(packed, x)| *packed = x * scale);
         }
     }
 
@@ -331,9 +294,7 @@ pub(super) fn exponentials<S: Simd>(
     stairs: &[f32],
 ) -> (f32, f32) {
     let mut peaks = s.splat(f32::NEG_INFINITY);
-    let hidden = bias
-        .chunks_exact(S::LANES)
-        .zip(stairs.chunks_exact(S::LANES));
+    let hidden = bias.chunks_exact(S::LANES).zip(stairs.chunks_exact(S::LANES));
     for (row, (bias, stairs)) in row.chunks_exact_mut(S::LANES).zip(hidden) {
         // SAFETY: all three chunks hold LANES floats.
         unsafe {

@@ -75,11 +75,7 @@ impl Scratch {
             let gradient = &gradient[at..at + sizes.head_dim];
             packed[..sizes.head_dim].copy_from_slice(gradient);
             let output = &output[at..at + sizes.head_dim];
-            *delta = gradient
-                .iter()
-                .zip(output)
-                .map(|(gradient, output)| gradient * output)
-                .sum();
+            *delta = gradient.iter().zip(output).map(|(gradient, output)| gradient * output).sum();
         }
     }
 }
@@ -120,10 +116,7 @@ vector_fn! {
 }
 
 /// Rows `top..top + log_sums.len()`: their `dq` into the scratch, their share added to `dk`, `dv`.
-#[allow(
-    clippy::too_many_lines,
-    reason = "five products in the order of the formulas above"
-)]
+#[allow(clippy::too_many_lines, reason = "five products in the order of the formulas above")]
 #[inline(always)]
 fn one_block<S: Simd>(
     s: S,
@@ -137,76 +130,25 @@ fn one_block<S: Simd>(
     let (width, depth) = (padded(sizes.keys), padded(sizes.head_dim));
     let height = log_sums.len();
     let seen = sizes.limit(top + height - 1);
-    let Scratch {
-        queries,
-        gradients,
-        deltas,
-        key_columns,
-        value_columns,
-        ..
-    } = scratch;
-    let Scratch {
-        key_rows,
-        dk,
-        dv,
-        weights,
-        slopes,
-        dq,
-        ..
-    } = scratch;
+    let Scratch { queries, gradients, deltas, key_columns, value_columns, .. } = scratch;
+    let Scratch { key_rows, dk, dv, weights, slopes, dq, .. } = scratch;
     let (queries, gradients) = (&queries[top * depth..], &gradients[top * depth..]);
 
-    let left = |values| Left {
-        values,
-        row: depth,
-        column: 1,
-    };
+    let left = |values| Left { values, row: depth, column: 1 };
     let right = |values| Right { values, row: width };
     let shape = [height, padded(seen), sizes.head_dim];
-    multiply(
-        s,
-        shape,
-        left(queries),
-        &right(key_columns),
-        weights,
-        width,
-        false,
-    ); // S
-    multiply(
-        s,
-        shape,
-        left(gradients),
-        &right(value_columns),
-        slopes,
-        width,
-        false,
-    ); // dO·Vᵀ
+    multiply(s, shape, left(queries), &right(key_columns), weights, width, false); // S
+    multiply(s, shape, left(gradients), &right(value_columns), slopes, width, false); // dO·Vᵀ
     for (i, &log_sum) in log_sums.iter().enumerate() {
         let weights = &mut weights[i * width..][..padded(seen)];
         let slopes = &mut slopes[i * width..][..padded(seen)];
         let stairs = problem.stairs(top + i);
         weights_and_slopes(s, weights, slopes, bias, stairs, log_sum, deltas[top + i]);
     }
-    let across = |values| Left {
-        values,
-        row: width,
-        column: 1,
-    };
-    let down = |values| Left {
-        values,
-        row: 1,
-        column: width,
-    };
+    let across = |values| Left { values, row: width, column: 1 };
+    let down = |values| Left { values, row: 1, column: width };
     let right = |values| Right { values, row: depth };
-    multiply(
-        s,
-        [height, depth, seen],
-        across(slopes),
-        &right(key_rows),
-        dq,
-        depth,
-        false,
-    );
+    multiply(s, [height, depth, seen], across(slopes), &right(key_rows), dq, depth, false);
     let shape = [seen, depth, height];
     multiply(s, shape, down(weights), &right(gradients), dv, depth, true);
     multiply(s, shape, down(slopes), &right(queries), dk, depth, true); // √head_dim is in the queries
@@ -224,12 +166,8 @@ fn weights_and_slopes<S: Simd>(
     delta: f32,
 ) {
     let (log_sum, delta) = (s.splat(log_sum), s.splat(delta));
-    let hidden = bias
-        .chunks_exact(S::LANES)
-        .zip(stairs.chunks_exact(S::LANES));
-    let rows = weights
-        .chunks_exact_mut(S::LANES)
-        .zip(slopes.chunks_exact_mut(S::LANES));
+    let hidden = bias.chunks_exact(S::LANES).zip(stairs.chunks_exact(S::LANES));
+    let rows = weights.chunks_exact_mut(S::LANES).zip(slopes.chunks_exact_mut(S::LANES));
     for ((weights, slopes), (bias, stairs)) in rows.zip(hidden) {
         // SAFETY: all four chunks hold LANES floats.
         unsafe {
@@ -254,11 +192,7 @@ fn unpack_queries(
 ) {
     let sizes = problem.sizes;
     let (group, scale) = (sizes.group(), sizes.scale());
-    for (i, from) in from
-        .chunks_exact(padded(sizes.head_dim))
-        .take(height)
-        .enumerate()
-    {
+    for (i, from) in from.chunks_exact(padded(sizes.head_dim)).take(height).enumerate() {
         let (position, member) = ((top + i) / group, (top + i) % group);
         let at = (position * sizes.heads + kv_head * group + member) * sizes.head_dim;
         let to = dq[at..at + sizes.head_dim].iter_mut();

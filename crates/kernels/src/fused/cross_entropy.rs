@@ -24,16 +24,8 @@ fn indices(targets: &FlexTensor, vocab: usize) -> Vec<usize> {
     let targets = targets.to_contiguous();
     let targets: Vec<i64> = match targets.dtype() {
         DType::I64 => targets.storage::<i64>().to_vec(),
-        DType::U32 => targets
-            .storage::<u32>()
-            .iter()
-            .map(|&target| i64::from(target))
-            .collect(),
-        _ => targets
-            .storage::<i32>()
-            .iter()
-            .map(|&target| i64::from(target))
-            .collect(),
+        DType::U32 => targets.storage::<u32>().iter().map(|&target| i64::from(target)).collect(),
+        _ => targets.storage::<i32>().iter().map(|&target| i64::from(target)).collect(),
     };
     let place = |(row, target): (usize, i64)| {
         assert!(
@@ -60,18 +52,14 @@ impl Operation<1> for CrossEntropy {
         let logits = contiguous(logits);
         let rows = rows_in_piece(self.vocab, PIECE);
         let mut log_sums = room(self.targets.len());
-        let pieces = floats(&logits)
-            .chunks(rows * self.vocab)
-            .zip(log_sums.chunks_mut(rows))
-            .collect();
+        let pieces =
+            floats(&logits).chunks(rows * self.vocab).zip(log_sums.chunks_mut(rows)).collect();
         for_each(pieces, |(logits, log_sums)| {
             log_sum_exp(logits, self.vocab, log_sums);
         });
         let rows = floats(&logits).chunks(self.vocab.max(1));
         let losses = rows.zip(&self.targets).zip(&log_sums);
-        let losses: Vec<f32> = losses
-            .map(|((row, &target), sum)| sum - row[target])
-            .collect();
+        let losses: Vec<f32> = losses.map(|((row, &target), sum)| sum - row[target]).collect();
         let rows = losses.len();
         (tensor(losses, [rows]), (logits, log_sums))
     }
@@ -92,11 +80,7 @@ impl Operation<1> for CrossEntropy {
             let pieces = logits
                 .chunks_mut(rows * self.vocab)
                 .zip(log_sums.chunks(rows))
-                .zip(
-                    floats(&gradient)
-                        .chunks(rows)
-                        .zip(self.targets.chunks(rows)),
-                )
+                .zip(floats(&gradient).chunks(rows).zip(self.targets.chunks(rows)))
                 .collect();
             for_each(pieces, |((logits, log_sums), (gradient, targets))| {
                 backward(logits, self.vocab, log_sums, gradient, targets);

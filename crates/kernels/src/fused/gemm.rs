@@ -46,19 +46,10 @@ pub(crate) fn multiply<S: Simd>(
     if height == 0 || width == 0 {
         return;
     }
-    assert!(
-        width.is_multiple_of(PADDING) && width <= b.row.min(output_row),
-        "padded widths"
-    );
-    assert!(
-        output.len() >= (height - 1) * output_row + width,
-        "room for the product"
-    );
+    assert!(width.is_multiple_of(PADDING) && width <= b.row.min(output_row), "padded widths");
+    assert!(output.len() >= (height - 1) * output_row + width, "room for the product");
     if depth > 0 {
-        assert!(
-            a.values.len() > (height - 1) * a.row + (depth - 1) * a.column,
-            "left side"
-        );
+        assert!(a.values.len() > (height - 1) * a.row + (depth - 1) * a.column, "left side");
         assert!(b.values.len() >= (depth - 1) * b.row + width, "right side");
     }
     for column in (0..width).step_by(2 * S::LANES) {
@@ -105,12 +96,8 @@ unsafe fn tile<S: Simd, const ROWS: usize>(
     let mut sums = [[s.splat(0.0); 2]; ROWS];
     for p in 0..depth {
         // SAFETY: the caller's promise, with p below depth.
-        let (left, right) = unsafe {
-            (
-                s.load(b.add(p * b_row)),
-                s.load(b.add(p * b_row + S::LANES)),
-            )
-        };
+        let (left, right) =
+            unsafe { (s.load(b.add(p * b_row)), s.load(b.add(p * b_row + S::LANES))) };
         for (i, sum) in sums.iter_mut().enumerate() {
             // SAFETY: the caller's promise, with i below ROWS.
             let x = s.splat(unsafe { *a.add(i * a_row + p * a_column) });

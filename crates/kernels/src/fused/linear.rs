@@ -19,27 +19,13 @@ const MIXED: usize = 64 * 64 * 64;
 /// See [`crate::linear`].
 pub(crate) fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
     let [inner, outer] = weight.dims();
-    run(
-        &Linear {
-            inner,
-            outer,
-            tied: false,
-        },
-        [x.into_dispatch(), weight.into_dispatch()],
-    )
+    run(&Linear { inner, outer, tied: false }, [x.into_dispatch(), weight.into_dispatch()])
 }
 
 /// See [`crate::linear_tied`].
 pub(crate) fn linear_tied(x: Tensor<3>, table: Tensor<2>) -> Tensor<3> {
     let [outer, inner] = table.dims();
-    run(
-        &Linear {
-            inner,
-            outer,
-            tied: true,
-        },
-        [x.into_dispatch(), table.into_dispatch()],
-    )
+    run(&Linear { inner, outer, tied: true }, [x.into_dispatch(), table.into_dispatch()])
 }
 
 #[derive(Clone, Debug)]
@@ -110,37 +96,18 @@ pub(super) struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     pub(super) fn rows(values: &'a [f32], height: usize, width: usize) -> Self {
-        assert_eq!(
-            values.len(),
-            height * width,
-            "linear: sizes of input and weight"
-        );
-        Self {
-            values,
-            height,
-            width,
-            row: width,
-            column: 1,
-        }
+        assert_eq!(values.len(), height * width, "linear: sizes of input and weight");
+        Self { values, height, width, row: width, column: 1 }
     }
 
     pub(super) fn transposed(self) -> Self {
-        Self {
-            height: self.width,
-            width: self.height,
-            row: self.column,
-            column: self.row,
-            ..self
-        }
+        Self { height: self.width, width: self.height, row: self.column, column: self.row, ..self }
     }
 }
 
 /// `a · b`, in row order.
 fn product(a: Matrix, b: Matrix) -> Vec<f32> {
-    assert_eq!(
-        a.width, b.height,
-        "linear: width of the input against the weight"
-    );
+    assert_eq!(a.width, b.height, "linear: width of the input against the weight");
     let (height, width, depth) = (a.height, b.width, a.width);
     if depth == 0 {
         return vec![0.0; height * width];

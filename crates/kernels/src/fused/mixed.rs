@@ -67,12 +67,7 @@ struct Left<'a> {
 
 impl Packed {
     fn zeros(pairs: usize, breadth: usize, in_rows: bool) -> Self {
-        Self {
-            values: vec![0; pairs * breadth],
-            pairs,
-            breadth,
-            in_rows,
-        }
+        Self { values: vec![0; pairs * breadth], pairs, breadth, in_rows }
     }
 
     /// The slabs for writing, with the number of their first pair.
@@ -92,17 +87,9 @@ impl Packed {
     /// As [`panel`](Self::panel), of a left side.
     fn left(&self, deep: usize, depth: usize, first: usize) -> Left<'_> {
         if self.in_rows {
-            Left {
-                values: &self.values[first * self.pairs + deep..],
-                row: self.pairs,
-                column: 1,
-            }
+            Left { values: &self.values[first * self.pairs + deep..], row: self.pairs, column: 1 }
         } else {
-            Left {
-                values: self.panel(deep, depth, first, ROWS),
-                row: 1,
-                column: ROWS,
-            }
+            Left { values: self.panel(deep, depth, first, ROWS), row: 1, column: ROWS }
         }
     }
 }
@@ -126,9 +113,7 @@ fn pack_left(a: Matrix) -> Packed {
         let blocks = packed.values.chunks_mut(PACK * pairs).enumerate().collect();
         for_each(blocks, |(block, values)| {
             let top = block * PACK;
-            let rows = values
-                .chunks_exact_mut(pairs)
-                .take(a.height.saturating_sub(top));
+            let rows = values.chunks_exact_mut(pairs).take(a.height.saturating_sub(top));
             for (i, packed) in rows.enumerate() {
                 pair_up(&a.values[(top + i) * a.row..][..a.width], packed);
             }
@@ -184,11 +169,7 @@ fn fill_slab<const PANEL: usize>(m: Matrix, deep: usize, slab: &mut [u32], bread
     for p in 0..depth {
         let row = |at: usize| {
             let inside = at < m.height;
-            if inside {
-                &m.values[at * m.row..][..m.width]
-            } else {
-                &[]
-            }
+            if inside { &m.values[at * m.row..][..m.width] } else { &[] }
         };
         let (first, second) = (row(2 * (deep + p)), row(2 * (deep + p) + 1));
         for (panel, first) in first.chunks(PANEL).enumerate() {
@@ -239,14 +220,7 @@ fn rows(left: &Packed, right: &Packed, first: usize, width: usize, output: &mut 
             for top in (0..height).step_by(ROWS) {
                 let left = left.left(deep, depth, first + top);
                 let to = &mut output[top * width + column..];
-                tile(
-                    left,
-                    right,
-                    to,
-                    width,
-                    [ROWS.min(height - top), columns],
-                    deep > 0,
-                );
+                tile(left, right, to, width, [ROWS.min(height - top), columns], deep > 0);
             }
         }
     }
@@ -263,14 +237,8 @@ fn tile(
     add: bool,
 ) {
     let depth = right.len() / COLUMNS;
-    assert!(
-        a.values.len() > (ROWS - 1) * a.row + (depth - 1) * a.column,
-        "left panel"
-    );
-    assert!(
-        to.len() >= (rows - 1) * width + columns,
-        "room for the tile"
-    );
+    assert!(a.values.len() > (ROWS - 1) * a.row + (depth - 1) * a.column, "left panel");
+    assert!(to.len() >= (rows - 1) * width + columns, "room for the tile");
     let mut sums: [[__m512; VECTORS]; ROWS] = [[_mm512_setzero_ps(); VECTORS]; ROWS];
     for (p, right) in right.chunks_exact(COLUMNS).enumerate() {
         // SAFETY: the chunk holds COLUMNS pairs; 16 make a register, and a register of bits is a
@@ -297,11 +265,8 @@ fn tile(
             // lanes are not touched, and the pointer may lie past the end without lanes.
             unsafe {
                 let at = to.as_mut_ptr().wrapping_add(i * width + 16 * v);
-                let before = if add {
-                    _mm512_maskz_loadu_ps(mask, at)
-                } else {
-                    _mm512_setzero_ps()
-                };
+                let before =
+                    if add { _mm512_maskz_loadu_ps(mask, at) } else { _mm512_setzero_ps() };
                 _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(before, sum));
             }
         }
@@ -331,10 +296,7 @@ mod tests {
         // 1 + 2⁻⁸ lies between 1 and 1 + 2⁻⁷; a tie goes to the even mantissa.
         assert_eq!(rounded(1.0 + 2f32.powi(-8)), 1.0);
         assert_eq!(rounded(1.0 + 3.0 * 2f32.powi(-8)), 1.0 + 2f32.powi(-6));
-        assert_eq!(
-            rounded(-1.0 - 2f32.powi(-8) - 2f32.powi(-20)),
-            -1.0 - 2f32.powi(-7)
-        );
+        assert_eq!(rounded(-1.0 - 2f32.powi(-8) - 2f32.powi(-20)), -1.0 - 2f32.powi(-7));
         assert_eq!(pair(1.0, -2.0), 0xC000_3F80);
     }
 
@@ -343,13 +305,9 @@ mod tests {
         if !crate::precision::is_supported() {
             return;
         }
-        for [height, width, depth] in [
-            [1, 1, 1],
-            [13, 33, 5],
-            [12, 32, 256],
-            [25, 70, 515],
-            [900, 31, 64],
-        ] {
+        for [height, width, depth] in
+            [[1, 1, 1], [13, 33, 5], [12, 32, 256], [25, 70, 515], [900, 31, 64]]
+        {
             let (a, b) = (noise(height * depth, 1), noise(depth * width, 2));
             for (a_turned, b_turned) in [(false, false), (true, false), (false, true), (true, true)]
             {
@@ -359,9 +317,7 @@ mod tests {
                 let got = unsafe { product(left, right) };
                 let at = |m: Matrix, i, j| f64::from(rounded(m.values[i * m.row + j * m.column]));
                 let element = |(i, j)| {
-                    (0..depth)
-                        .map(|p| at(left, i, p) * at(right, p, j))
-                        .sum::<f64>() as f32
+                    (0..depth).map(|p| at(left, i, p) * at(right, p, j)).sum::<f64>() as f32
                 };
                 let want: Vec<f32> = (0..height)
                     .flat_map(|i| (0..width).map(move |j| (i, j)))
@@ -379,10 +335,8 @@ mod tests {
         }
         let (a, b) = (noise(300 * 200, 3), noise(200 * 100, 4));
         let with = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .expect("threads");
+            let pool =
+                rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
             let (a, b) = (matrix(&a, 300, 200, false), matrix(&b, 200, 100, false));
             // SAFETY: the instructions were found above.
             pool.install(|| unsafe { product(a, b) })

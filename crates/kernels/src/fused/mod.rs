@@ -9,10 +9,7 @@
 
 #![cfg_attr(
     not(feature = "flex"),
-    allow(
-        dead_code,
-        reason = "without feature `flex` nothing records a backward pass"
-    )
+    allow(dead_code, reason = "without feature `flex` nothing records a backward pass")
 )]
 
 pub(crate) mod attention;
@@ -76,10 +73,7 @@ pub(crate) fn run<O: Operation<N>, const N: usize, const D: usize>(
 }
 
 /// The flex tensor inside, float or int, without its autodiff history.
-#[allow(
-    clippy::panic,
-    reason = "two devices in one operation: Burn's own operations panic too"
-)]
+#[allow(clippy::panic, reason = "two devices in one operation: Burn's own operations panic too")]
 pub(crate) fn constant(tensor: DispatchTensor) -> FlexTensor {
     match tensor.kind {
         DispatchTensorKind::Flex(BackendTensor::Float(inner) | BackendTensor::Int(inner)) => inner,
@@ -88,10 +82,7 @@ pub(crate) fn constant(tensor: DispatchTensor) -> FlexTensor {
             DispatchTensorKind::Flex(BackendTensor::Autodiff(inner)) => inner.into_primitive(),
             other => panic!("a fused operation got {other:?} beside tensors of the flex device"),
         },
-        #[allow(
-            unreachable_patterns,
-            reason = "reachable with a second backend compiled in"
-        )]
+        #[allow(unreachable_patterns, reason = "reachable with a second backend compiled in")]
         other => panic!("a fused operation got {other:?} beside tensors of the flex device"),
     }
 }
@@ -107,35 +98,22 @@ pub(crate) fn floats(tensor: &FlexTensor) -> &[f32] {
 
 /// The same elements in row order, copied only if they are not already.
 pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
-    if tensor.is_contiguous() {
-        tensor
-    } else {
-        tensor.to_contiguous()
-    }
+    if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
 }
 
 /// The elements of a tensor from [`contiguous`] for overwriting, if nobody else holds them.
 pub(crate) fn floats_mut(tensor: &mut FlexTensor) -> Option<&mut [f32]> {
     let (start, end) = tensor.layout().contiguous_offsets()?;
-    tensor
-        .try_storage_mut::<f32>()
-        .map(|storage| &mut storage[start..end])
+    tensor.try_storage_mut::<f32>().map(|storage| &mut storage[start..end])
 }
 
 /// A tensor of `values` in row order.
 pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
-    FlexTensor::new(
-        Bytes::from_elems(values),
-        Layout::contiguous(shape.into()),
-        DType::F32,
-    )
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
 }
 
 /// Room for `len` floats that the caller overwrites, every one, before reading any.
-#[allow(
-    clippy::uninit_vec,
-    reason = "zeroing costs as much as a pass of the kernel that follows"
-)]
+#[allow(clippy::uninit_vec, reason = "zeroing costs as much as a pass of the kernel that follows")]
 pub(crate) fn room(len: usize) -> Vec<f32> {
     let mut values = Vec::with_capacity(len);
     // SAFETY: the capacity is there; any bits make an f32, and callers write before they read.
@@ -192,22 +170,16 @@ mod autodiff {
         operation: &O,
         inputs: [DispatchTensor; N],
     ) -> DispatchTensor {
-        let context = inputs
-            .iter()
-            .fold(DispatchAutodiffContext::Disabled, |context, input| {
-                context.merge(input.autodiff)
-            });
+        let context = inputs.iter().fold(DispatchAutodiffContext::Disabled, |context, input| {
+            context.merge(input.autodiff)
+        });
         let inputs = inputs.map(tracked);
         let nodes = inputs.each_ref().map(|input| input.node());
         let (output, saved) = operation.forward(inputs.map(|input| input.into_primitive()));
         // Saved tensors share the inputs' memory, so there is nothing to recompute later: the
         // strategy of the device does not matter here.
         let step = Step::<O>(PhantomData);
-        let output = match step
-            .prepare::<NoCheckpointing>(nodes)
-            .compute_bound()
-            .stateful()
-        {
+        let output = match step.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((operation.clone(), saved), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         };

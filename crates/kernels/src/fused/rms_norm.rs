@@ -12,10 +12,7 @@ const PIECE: usize = 16_384;
 
 /// See [`crate::rms_norm`].
 pub(crate) fn rms_norm(x: Tensor<3>, weight: Tensor<1>, eps: f64) -> Tensor<3> {
-    run(
-        &RmsNorm { eps: eps as f32 },
-        [x.into_dispatch(), weight.into_dispatch()],
-    )
+    run(&RmsNorm { eps: eps as f32 }, [x.into_dispatch(), weight.into_dispatch()])
 }
 
 #[derive(Clone, Debug)]
@@ -62,11 +59,7 @@ impl Operation<2> for RmsNorm {
             .chunks(rows * hidden)
             .zip(floats(&gradient).chunks(rows * hidden))
             .zip(inverse.chunks(rows))
-            .zip(
-                x_gradient
-                    .chunks_mut(rows * hidden)
-                    .zip(partial.chunks_mut(hidden)),
-            )
+            .zip(x_gradient.chunks_mut(rows * hidden).zip(partial.chunks_mut(hidden)))
             .collect();
         for_each(pieces, |(((x, dy), inverse), (dx, dw))| {
             backward(x, floats(&weight), inverse, dy, dx, dw);
@@ -74,10 +67,7 @@ impl Operation<2> for RmsNorm {
         // The pieces' sums, added in row order whoever made them.
         let mut weight_gradient = vec![0.0; hidden];
         for part in partial.chunks(hidden) {
-            weight_gradient
-                .iter_mut()
-                .zip(part)
-                .for_each(|(sum, part)| *sum += part);
+            weight_gradient.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
         }
         let x_gradient = tensor(x_gradient, x.layout().shape().clone());
         [Some(x_gradient), Some(tensor(weight_gradient, [hidden]))]

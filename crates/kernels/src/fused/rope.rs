@@ -15,15 +15,7 @@ pub(crate) fn rope(x: Tensor<4>, cos: Tensor<3>, sin: Tensor<3>) -> Tensor<4> {
     let [_, _, heads, head_dim] = x.dims();
     let angles = [cos, sin].map(|angles| contiguous(constant(angles.into_dispatch())));
     let [cos, sin] = angles;
-    run(
-        &Rope {
-            heads,
-            head_dim,
-            cos,
-            sin,
-        },
-        [x.into_dispatch()],
-    )
+    run(&Rope { heads, head_dim, cos, sin }, [x.into_dispatch()])
 }
 
 #[derive(Clone, Debug)]

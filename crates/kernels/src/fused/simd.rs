@@ -65,13 +65,7 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     let r = s.fma(n, s.splat(-0.693_359_4), clamped); // ln 2, the bits that multiply exactly
     let r = s.fma(n, s.splat(2.121_944_4e-4), r); // the rest of ln 2
     let mut p = s.splat(1.987_569_1e-4);
-    for coefficient in [
-        1.398_199_9e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        0.5,
-    ] {
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = s.fma(p, r, s.splat(coefficient));
     }
     let e = s.add(s.fma(p, s.mul(r, r), r), s.splat(1.0));
@@ -187,8 +181,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn peak(self, v: Self::V) -> f32 {
-        v.iter()
-            .fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+        v.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
     }
 }
 
@@ -290,10 +283,7 @@ macro_rules! vector_fn {
 pub(crate) use vector_fn;
 
 #[cfg(test)]
-#[allow(
-    clippy::float_cmp,
-    reason = "small integers and powers of two are exact"
-)]
+#[allow(clippy::float_cmp, reason = "small integers and powers of two are exact")]
 mod tests {
     use super::{exp, load_some, sigmoid, store_some};
 
@@ -315,18 +305,13 @@ mod tests {
 
     #[test]
     fn exp_is_within_two_ulp_of_the_true_value() {
-        let x: Vec<f32> = (-87_000..88_000)
-            .map(|i| i as f32 * 1e-3 + 3.7e-5)
-            .collect();
+        let x: Vec<f32> = (-87_000..88_000).map(|i| i as f32 * 1e-3 + 3.7e-5).collect();
         let mut y = vec![0.0; x.len()];
         map(&x, &mut y, false);
         for (&x, &y) in x.iter().zip(&y) {
             let want = f64::from(x).exp();
             let ulp = f64::from(f32::EPSILON) * 2f64.powf(want.log2().floor());
-            assert!(
-                (f64::from(y) - want).abs() <= 2.0 * ulp,
-                "exp({x}) gave {y}, not {want}"
-            );
+            assert!((f64::from(y) - want).abs() <= 2.0 * ulp, "exp({x}) gave {y}, not {want}");
         }
     }
 

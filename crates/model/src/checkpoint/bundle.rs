@@ -120,37 +120,18 @@ pub fn pack(
         let width = tensor.shape.last().copied().unwrap_or(1);
         let (codes, scales) = quantize(&tensor.data, width, dtype);
         if codes.len() as u64 > MAX_TENSOR_BYTES {
-            let problem = format!(
-                "`{name}` takes {} bytes, more than {MAX_TENSOR_BYTES}",
-                codes.len()
-            );
-            return Err(ModelError::Format {
-                what: "bundle".into(),
-                problem,
-            });
+            let problem =
+                format!("`{name}` takes {} bytes, more than {MAX_TENSOR_BYTES}", codes.len());
+            return Err(ModelError::Format { what: "bundle".into(), problem });
         }
         let scales_name = dtype.is_quantized().then(|| format!("{name}.scales"));
-        entries.push(append(
-            &mut stream,
-            name,
-            dtype,
-            &tensor.shape,
-            &codes,
-            scales_name.clone(),
-        ));
+        entries.push(append(&mut stream, name, dtype, &tensor.shape, &codes, scales_name.clone()));
         if let Some(scales_name) = scales_name {
             let mut shape = tensor.shape.clone();
             if let Some(last) = shape.last_mut() {
                 *last = last.div_ceil(BLOCK);
             }
-            entries.push(append(
-                &mut stream,
-                &scales_name,
-                Dtype::F16,
-                &shape,
-                &scales,
-                None,
-            ));
+            entries.push(append(&mut stream, &scales_name, Dtype::F16, &shape, &scales, None));
         }
     }
     let mut chunks = Vec::new();
@@ -182,10 +163,7 @@ pub fn pack(
         tensors: entries,
     };
     let manifest = serde_json::to_vec(&manifest).map_err(manifest_error)?;
-    Ok(Packed {
-        manifest,
-        chunks: files,
-    })
+    Ok(Packed { manifest, chunks: files })
 }
 
 fn append(
@@ -200,14 +178,7 @@ fn append(
     let offset = stream.len() as u64;
     stream.extend_from_slice(bytes);
     let length = bytes.len() as u64;
-    TensorEntry {
-        name: name.into(),
-        dtype,
-        shape: shape.to_vec(),
-        offset,
-        length,
-        scales,
-    }
+    TensorEntry { name: name.into(), dtype, shape: shape.to_vec(), offset, length, scales }
 }
 
 /// A bundle in memory, checked.
@@ -232,15 +203,9 @@ impl Bundle {
         for chunk in &checked.chunks {
             let bytes = read(chunk)?;
             if bytes.len() as u64 != chunk.length {
-                let problem = format!(
-                    "has {} bytes, the manifest says {}",
-                    bytes.len(),
-                    chunk.length
-                );
-                return Err(ModelError::Format {
-                    what: chunk.path(),
-                    problem,
-                });
+                let problem =
+                    format!("has {} bytes, the manifest says {}", bytes.len(), chunk.length);
+                return Err(ModelError::Format { what: chunk.path(), problem });
             }
             let found = hex_sha256(&bytes);
             if found != chunk.sha256 {
@@ -252,11 +217,7 @@ impl Bundle {
             }
             stream.extend_from_slice(&bytes);
         }
-        Ok(Self {
-            manifest: checked,
-            hash: hex_sha256(manifest),
-            stream,
-        })
+        Ok(Self { manifest: checked, hash: hex_sha256(manifest), stream })
     }
 
     /// The manifest.
@@ -293,14 +254,9 @@ impl Bundle {
         };
         let scale_names: Vec<&String> = entries.iter().filter_map(|e| e.scales.as_ref()).collect();
         let mut tensors = TensorMap::new();
-        for entry in entries
-            .iter()
-            .filter(|entry| !scale_names.contains(&&entry.name))
-        {
-            let scales = entry
-                .scales
-                .as_ref()
-                .and_then(|name| entries.iter().find(|e| e.name == *name));
+        for entry in entries.iter().filter(|entry| !scale_names.contains(&&entry.name)) {
+            let scales =
+                entry.scales.as_ref().and_then(|name| entries.iter().find(|e| e.name == *name));
             let width = entry.shape.last().copied().unwrap_or(1);
             let data = dequantize(bytes(entry), scales.map_or(&[], bytes), width, entry.dtype);
             if let Some(at) = data.iter().position(|value| !value.is_finite()) {
@@ -309,13 +265,7 @@ impl Bundle {
                     entry.name, data[at]
                 )));
             }
-            tensors.insert(
-                entry.name.clone(),
-                HostTensor {
-                    shape: entry.shape.clone(),
-                    data,
-                },
-            );
+            tensors.insert(entry.name.clone(), HostTensor { shape: entry.shape.clone(), data });
         }
         Ok(tensors)
     }
@@ -339,10 +289,7 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, ModelError> {
     }
     let head: Head = serde_json::from_slice(bytes).map_err(manifest_error)?;
     if head.format != "EARLW" {
-        return Err(manifest_error(format!(
-            "format is `{}`, not `EARLW`",
-            head.format
-        )));
+        return Err(manifest_error(format!("format is `{}`, not `EARLW`", head.format)));
     }
     if head.version != VERSION {
         return Err(ModelError::Version {
@@ -359,26 +306,17 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, ModelError> {
 
 fn check_chunks(manifest: &Manifest) -> Result<(), ModelError> {
     if manifest.size > MAX_BYTES {
-        return Err(manifest_error(format!(
-            "size {} is more than {MAX_BYTES}",
-            manifest.size
-        )));
+        return Err(manifest_error(format!("size {} is more than {MAX_BYTES}", manifest.size)));
     }
     let mut end = 0;
     for (at, chunk) in manifest.chunks.iter().enumerate() {
         let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
         if chunk.sha256.len() != 64 || !chunk.sha256.chars().all(hex) {
-            return Err(manifest_error(format!(
-                "chunk {at}: `{}` is no SHA-256",
-                chunk.sha256
-            )));
+            return Err(manifest_error(format!("chunk {at}: `{}` is no SHA-256", chunk.sha256)));
         }
         let last = at + 1 == manifest.chunks.len();
-        let length_fits = if last {
-            chunk.length <= 16 << 20
-        } else {
-            chunk.length == manifest.chunks[0].length
-        };
+        let length_fits =
+            if last { chunk.length <= 16 << 20 } else { chunk.length == manifest.chunks[0].length };
         if chunk.offset != end || chunk.length == 0 || chunk.length > 16 << 20 || !length_fits {
             let place = format!("offset {}, length {}", chunk.offset, chunk.length);
             return Err(manifest_error(format!(
@@ -412,10 +350,7 @@ fn check_tensors(manifest: &Manifest) -> Result<(), ModelError> {
                 entry.shape, entry.length
             )));
         }
-        let stop = entry
-            .offset
-            .checked_add(entry.length)
-            .filter(|&stop| stop <= manifest.size);
+        let stop = entry.offset.checked_add(entry.length).filter(|&stop| stop <= manifest.size);
         let Some(stop) = stop.filter(|_| entry.offset >= end && entry.offset % ALIGN == 0) else {
             return Err(broken(format!(
                 "offset {} overlaps, is unaligned or lies outside",
@@ -429,10 +364,7 @@ fn check_tensors(manifest: &Manifest) -> Result<(), ModelError> {
                 *last = last.div_ceil(BLOCK);
             }
             let scales = entry.scales.as_ref();
-            let found = manifest
-                .tensors
-                .iter()
-                .find(|other| Some(&other.name) == scales);
+            let found = manifest.tensors.iter().find(|other| Some(&other.name) == scales);
             if found.is_none_or(|other| other.dtype != Dtype::F16 || other.shape != shape) {
                 return Err(broken("has no fitting scales".into()));
             }
@@ -444,31 +376,20 @@ fn check_tensors(manifest: &Manifest) -> Result<(), ModelError> {
 /// Bytes a tensor of this shape takes; `None` on overflow or a missing axis.
 fn stored_bytes(shape: &[usize], dtype: Dtype) -> Option<u64> {
     let (&width, rows) = shape.split_last()?;
-    let padded = if dtype.is_quantized() {
-        width.checked_next_multiple_of(BLOCK)?
-    } else {
-        width
-    };
-    let values = rows
-        .iter()
-        .try_fold(padded, |values, &axis| values.checked_mul(axis))?;
-    (values as u64)
-        .checked_mul(dtype.bits() as u64)
-        .map(|bits| bits / 8)
+    let padded = if dtype.is_quantized() { width.checked_next_multiple_of(BLOCK)? } else { width };
+    let values = rows.iter().try_fold(padded, |values, &axis| values.checked_mul(axis))?;
+    (values as u64).checked_mul(dtype.bits() as u64).map(|bits| bits / 8)
 }
 
 /// SHA-256 as lower-case hex.
 #[must_use]
 pub fn hex_sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let digits = |byte: &u8| {
+        [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
+    };
+    Sha256::digest(bytes).iter().flat_map(digits).collect()
 }
 
 fn manifest_error(problem: impl ToString) -> ModelError {
-    ModelError::Format {
-        what: "manifest.json".into(),
-        problem: problem.to_string(),
-    }
+    ModelError::Format { what: "manifest.json".into(), problem: problem.to_string() }
 }

@@ -44,11 +44,7 @@ impl Dtype {
     /// Values a row of `width` takes: quantized rows are padded to full blocks.
     #[must_use]
     pub fn padded(self, width: usize) -> usize {
-        if self.is_quantized() {
-            width.div_ceil(BLOCK) * BLOCK
-        } else {
-            width
-        }
+        if self.is_quantized() { width.div_ceil(BLOCK) * BLOCK } else { width }
     }
 
     fn largest(self) -> i32 {
@@ -60,23 +56,13 @@ impl Dtype {
 #[must_use]
 pub fn quantize(values: &[f32], width: usize, dtype: Dtype) -> (Vec<u8>, Vec<u8>) {
     match dtype {
-        Dtype::F32 => (
-            values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            Vec::new(),
-        ),
-        Dtype::F16 => (
-            values
-                .iter()
-                .flat_map(|&v| f16::from_f32(v).to_le_bytes())
-                .collect(),
-            Vec::new(),
-        ),
+        Dtype::F32 => (values.iter().flat_map(|v| v.to_le_bytes()).collect(), Vec::new()),
+        Dtype::F16 => {
+            (values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(), Vec::new())
+        }
         Dtype::Q8 | Dtype::Q4 => {
             let (mut codes, mut scales) = (Vec::new(), Vec::new());
-            for block in values
-                .chunks(width.max(1))
-                .flat_map(|row| row.chunks(BLOCK))
-            {
+            for block in values.chunks(width.max(1)).flat_map(|row| row.chunks(BLOCK)) {
                 let scale = block_scale(block, dtype);
                 scales.extend(scale.to_le_bytes());
                 push_codes(block, scale.to_f32(), dtype, &mut codes);
@@ -87,9 +73,7 @@ pub fn quantize(values: &[f32], width: usize, dtype: Dtype) -> (Vec<u8>, Vec<u8>
 }
 
 fn block_scale(block: &[f32], dtype: Dtype) -> f16 {
-    let peak = block
-        .iter()
-        .fold(0.0f32, |peak, value| peak.max(value.abs()));
+    let peak = block.iter().fold(0.0f32, |peak, value| peak.max(value.abs()));
     f16::from_f32(peak / dtype.largest() as f32)
 }
 
@@ -97,11 +81,7 @@ fn push_codes(block: &[f32], scale: f32, dtype: Dtype, codes: &mut Vec<u8>) {
     let largest = dtype.largest();
     let code = |at: usize| -> u8 {
         let value = block.get(at).copied().unwrap_or(0.0);
-        let steps = if scale > 0.0 {
-            (value / scale).round() as i32
-        } else {
-            0
-        };
+        let steps = if scale > 0.0 { (value / scale).round() as i32 } else { 0 };
         (steps.clamp(-largest, largest) + largest + 1) as u8
     };
     match dtype {
@@ -116,10 +96,9 @@ pub fn dequantize(codes: &[u8], scales: &[u8], width: usize, dtype: Dtype) -> Ve
     let half = |bytes: &[u8]| f16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
     let (zero, block_bytes) = (dtype.largest() as f32 + 1.0, BLOCK * dtype.bits() / 8);
     match dtype {
-        Dtype::F32 => codes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect(),
+        Dtype::F32 => {
+            codes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        }
         Dtype::F16 => codes.chunks_exact(2).map(half).collect(),
         Dtype::Q8 | Dtype::Q4 => {
             let mut values = Vec::with_capacity(codes.len() * 8 / dtype.bits());
@@ -136,10 +115,8 @@ pub fn dequantize(codes: &[u8], scales: &[u8], width: usize, dtype: Dtype) -> Ve
             }
             let padded = dtype.padded(width);
             if padded != width {
-                values = values
-                    .chunks_exact(padded)
-                    .flat_map(|row| row[..width].to_vec())
-                    .collect();
+                values =
+                    values.chunks_exact(padded).flat_map(|row| row[..width].to_vec()).collect();
             }
             values
         }
@@ -157,10 +134,7 @@ mod tests {
         let (codes, scales) = quantize(&[7.0, -7.0, 1.4, -0.6], 4, Dtype::Q4);
         assert_eq!(codes[..2], [0x1f, 0x79]);
         assert_eq!(scales, f16::from_f32(1.0).to_le_bytes());
-        assert_eq!(
-            dequantize(&codes, &scales, 4, Dtype::Q4),
-            [7.0, -7.0, 1.0, -1.0]
-        );
+        assert_eq!(dequantize(&codes, &scales, 4, Dtype::Q4), [7.0, -7.0, 1.0, -1.0]);
         let (codes, scales) = quantize(&[127.0, -3.0], 2, Dtype::Q8);
         assert_eq!(codes[..2], [255, 125]);
         assert_eq!(dequantize(&codes, &scales, 2, Dtype::Q8), [127.0, -3.0]);

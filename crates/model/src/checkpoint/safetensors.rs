@@ -11,10 +11,7 @@ use std::collections::HashMap;
 pub const CONFIG_KEY: &str = "earl_config";
 
 fn format_error(problem: impl ToString) -> ModelError {
-    ModelError::Format {
-        what: "safetensors file".into(),
-        problem: problem.to_string(),
-    }
+    ModelError::Format { what: "safetensors file".into(), problem: problem.to_string() }
 }
 
 /// Serializes `tensors` and the configuration `config` (JSON).
@@ -25,11 +22,7 @@ pub fn write(tensors: &TensorMap, config: &str) -> Result<Vec<u8>, ModelError> {
     let bytes: Vec<(&String, &[usize], Vec<u8>)> = tensors
         .iter()
         .map(|(name, tensor)| {
-            let raw = tensor
-                .data
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect();
+            let raw = tensor.data.iter().flat_map(|value| value.to_le_bytes()).collect();
             (name, tensor.shape.as_slice(), raw)
         })
         .collect();
@@ -49,17 +42,11 @@ pub fn write(tensors: &TensorMap, config: &str) -> Result<Vec<u8>, ModelError> {
 pub fn read(bytes: &[u8]) -> Result<(TensorMap, Option<String>), ModelError> {
     let file = SafeTensors::deserialize(bytes).map_err(format_error)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(format_error)?;
-    let config = header
-        .metadata()
-        .as_ref()
-        .and_then(|meta| meta.get(CONFIG_KEY).cloned());
+    let config = header.metadata().as_ref().and_then(|meta| meta.get(CONFIG_KEY).cloned());
     let mut tensors = TensorMap::new();
     for (name, view) in file.tensors() {
         if view.dtype() != Dtype::F32 {
-            return Err(format_error(format!(
-                "`{name}` is {:?}; only F32 is read",
-                view.dtype()
-            )));
+            return Err(format_error(format!("`{name}` is {:?}; only F32 is read", view.dtype())));
         }
         let data: Vec<f32> = view
             .data()
@@ -67,18 +54,9 @@ pub fn read(bytes: &[u8]) -> Result<(TensorMap, Option<String>), ModelError> {
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
             .collect();
         if let Some(at) = data.iter().position(|value| !value.is_finite()) {
-            return Err(format_error(format!(
-                "`{name}` holds {} at index {at}",
-                data[at]
-            )));
+            return Err(format_error(format!("`{name}` holds {} at index {at}", data[at])));
         }
-        tensors.insert(
-            name,
-            HostTensor {
-                shape: view.shape().to_vec(),
-                data,
-            },
-        );
+        tensors.insert(name, HostTensor { shape: view.shape().to_vec(), data });
     }
     Ok((tensors, config))
 }

@@ -24,11 +24,8 @@ pub type TensorMap = BTreeMap<String, HostTensor>;
 /// # Errors
 /// [`ModelError::Device`] if the device does not give the data back.
 pub fn collect<M: Module>(module: &M, prefix: &str) -> Result<TensorMap, ModelError> {
-    let mut collector = Collector {
-        path: Path::new(prefix),
-        tensors: TensorMap::new(),
-        failed: None,
-    };
+    let mut collector =
+        Collector { path: Path::new(prefix), tensors: TensorMap::new(), failed: None };
     module.visit(&mut collector);
     match collector.failed {
         Some(problem) => Err(ModelError::Device(problem)),
@@ -44,26 +41,16 @@ pub fn collect<M: Module>(module: &M, prefix: &str) -> Result<TensorMap, ModelEr
 /// # Errors
 /// [`ModelError::Tensors`].
 pub fn apply<M: Module>(module: M, prefix: &str, tensors: &TensorMap) -> Result<M, ModelError> {
-    let mut applier = Applier {
-        path: Path::new(prefix),
-        tensors,
-        problems: Vec::new(),
-        used: Vec::new(),
-    };
+    let mut applier =
+        Applier { path: Path::new(prefix), tensors, problems: Vec::new(), used: Vec::new() };
     let module = module.map(&mut applier);
-    let Applier {
-        mut problems, used, ..
-    } = applier;
+    let Applier { mut problems, used, .. } = applier;
     for name in tensors.keys().filter(|name| name.starts_with(prefix)) {
         if !used.contains(name) {
             problems.push(format!("`{name}` is not part of the model"));
         }
     }
-    if problems.is_empty() {
-        Ok(module)
-    } else {
-        Err(ModelError::Tensors(problems.join("; ")))
-    }
+    if problems.is_empty() { Ok(module) } else { Err(ModelError::Tensors(problems.join("; "))) }
 }
 
 /// The dotted path of the parameter a traversal stands at.
@@ -73,13 +60,7 @@ impl Path {
     /// A path below `prefix` (which ends with a dot, or is empty).
     #[must_use]
     pub fn new(prefix: &str) -> Self {
-        Self(
-            prefix
-                .split('.')
-                .filter(|part| !part.is_empty())
-                .map(String::from)
-                .collect(),
-        )
+        Self(prefix.split('.').filter(|part| !part.is_empty()).map(String::from).collect())
     }
     /// One level down.
     pub fn enter(&mut self, name: &str) {
@@ -118,8 +99,7 @@ impl ModuleVisitor for Collector {
             .and_then(|data| data.try_to_vec().map_err(|e| format!("{e:?}")))
         {
             Ok(data) => {
-                self.tensors
-                    .insert(self.path.name(), HostTensor { shape, data });
+                self.tensors.insert(self.path.name(), HostTensor { shape, data });
             }
             Err(problem) => self.failed = Some(format!("`{}`: {problem}", self.path.name())),
         }
@@ -144,9 +124,7 @@ impl ModuleMapper for Applier<'_> {
         let name = self.path.name();
         let wanted = param.shape().to_vec();
         match self.tensors.get(&name) {
-            None => self
-                .problems
-                .push(format!("`{name}` {wanted:?} is missing")),
+            None => self.problems.push(format!("`{name}` {wanted:?} is missing")),
             Some(host) if host.shape != wanted => {
                 self.problems.push(format!(
                     "`{name}` has shape {:?}, the model asks for {wanted:?}",

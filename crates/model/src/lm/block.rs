@@ -1,4 +1,4 @@
-//! One decoder block: RMSNorm → grouped-query attention → residual, RMSNorm → SwiGLU → residual.
+//! One decoder block: `RMSNorm` → grouped-query attention → residual, `RMSNorm` → `SwiGLU` → residual.
 //!
 //! Source: Llama / Emu3 blocks; no biases.
 
@@ -19,9 +19,7 @@ impl Linear {
     /// A map of zeros.
     #[must_use]
     pub fn zeros(inputs: usize, outputs: usize, device: &Device) -> Self {
-        Self {
-            weight: Param::from_tensor(Tensor::zeros([inputs, outputs], device)),
-        }
+        Self { weight: Param::from_tensor(Tensor::zeros([inputs, outputs], device)) }
     }
 
     /// `[batch, seq, inputs]` → `[batch, seq, outputs]`.
@@ -44,13 +42,13 @@ pub struct Block {
     pub v_proj: Linear,
     /// Heads back to the residual stream.
     pub o_proj: Linear,
-    /// Gain of the norm before the SwiGLU.
+    /// Gain of the norm before the `SwiGLU`.
     pub post_norm: Param<Tensor<1>>,
-    /// SwiGLU: gate.
+    /// `SwiGLU`: gate.
     pub gate_proj: Linear,
-    /// SwiGLU: up.
+    /// `SwiGLU`: up.
     pub up_proj: Linear,
-    /// SwiGLU: back to the residual stream.
+    /// `SwiGLU`: back to the residual stream.
     pub down_proj: Linear,
     head_dim: usize,
     #[module(skip)]

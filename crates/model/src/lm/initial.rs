@@ -33,14 +33,9 @@ fn initial(name: &str, like: &HostTensor, layers: usize, seed: u64) -> HostTenso
         } else {
             1.0 / inputs.sqrt()
         };
-        seeded_normal(name, seed, count)
-            .map(|value| value * std)
-            .collect()
+        seeded_normal(name, seed, count).map(|value| value * std).collect()
     };
-    HostTensor {
-        shape: like.shape.clone(),
-        data,
-    }
+    HostTensor { shape: like.shape.clone(), data }
 }
 
 /// `count` standard normal numbers of the stream (seed, name).
@@ -49,13 +44,7 @@ pub fn seeded_normal(name: &str, seed: u64, count: usize) -> impl Iterator<Item 
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     (0..count as u64).map(move |at| {
-        let key = |half| Key {
-            seed,
-            purpose: stream,
-            index: at,
-            position: 0,
-            token: half,
-        };
+        let key = |half| Key { seed, purpose: stream, index: at, position: 0, token: half };
         let radius = libm::sqrt(-2.0 * libm::log(uniform(key(0))));
         (radius * libm::cos(std::f64::consts::TAU * uniform(key(1)))) as f32
     })

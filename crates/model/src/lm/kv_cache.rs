@@ -14,10 +14,9 @@ impl LayerCache {
     pub(super) fn push(&mut self, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let all = match self.kv.take() {
             None => (k, v),
-            Some((keys, values)) => (
-                Tensor::cat(vec![keys, k], 1),
-                Tensor::cat(vec![values, v], 1),
-            ),
+            Some((keys, values)) => {
+                (Tensor::cat(vec![keys, k], 1), Tensor::cat(vec![values, v], 1))
+            }
         };
         self.kv = Some(all.clone());
         all
@@ -35,11 +34,7 @@ pub struct KvCache {
 
 impl KvCache {
     pub(super) fn new(layers: usize) -> Self {
-        Self {
-            layers: vec![LayerCache::default(); layers],
-            padding: Vec::new(),
-            len: 0,
-        }
+        Self { layers: vec![LayerCache::default(); layers], padding: Vec::new(), len: 0 }
     }
 
     pub(super) fn layer(&mut self, at: usize) -> &mut LayerCache {
@@ -65,22 +60,17 @@ impl KvCache {
         let ids: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
         let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows.len()]), device);
         let pick = |layer: &LayerCache| LayerCache {
-            kv: layer.kv.as_ref().map(|(k, v)| {
-                (
-                    k.clone().select(0, ids.clone()),
-                    v.clone().select(0, ids.clone()),
-                )
-            }),
+            kv: layer
+                .kv
+                .as_ref()
+                .map(|(k, v)| (k.clone().select(0, ids.clone()), v.clone().select(0, ids.clone()))),
         };
-        let padding = match self.padding.is_empty() {
-            true => Vec::new(),
-            false => rows.iter().map(|&row| self.padding[row].clone()).collect(),
+        let padding = if self.padding.is_empty() {
+            Vec::new()
+        } else {
+            rows.iter().map(|&row| self.padding[row].clone()).collect()
         };
-        Self {
-            layers: self.layers.iter().map(pick).collect(),
-            padding,
-            len: self.len,
-        }
+        Self { layers: self.layers.iter().map(pick).collect(), padding, len: self.len }
     }
 
     /// Notes the chunk's padding; the mask of all keys (1 = visible), if any key is hidden.
@@ -97,15 +87,8 @@ impl KvCache {
                 None => padding.resize(self.len, false),
             }
         }
-        let visible: Vec<f32> = self
-            .padding
-            .iter()
-            .flatten()
-            .map(|&hidden| f32::from(u8::from(!hidden)))
-            .collect();
-        Some(Tensor::from_data(
-            TensorData::new(visible, [chunk.batch, self.len]),
-            device,
-        ))
+        let visible: Vec<f32> =
+            self.padding.iter().flatten().map(|&hidden| f32::from(u8::from(!hidden))).collect();
+        Some(Tensor::from_data(TensorData::new(visible, [chunk.batch, self.len]), device))
     }
 }

@@ -95,9 +95,7 @@ impl LanguageModel {
             rows: table(config.vision.grid + 1),
             cols: table(config.vision.grid + 1),
             parts: table(PARTS + 1),
-            layers: (0..lm.num_hidden_layers)
-                .map(|_| Block::zeros(lm, device))
-                .collect(),
+            layers: (0..lm.num_hidden_layers).map(|_| Block::zeros(lm, device)).collect(),
             norm: Param::from_tensor(Tensor::zeros([width], device)),
             pointer_query: Linear::zeros(width, POINTER_DIM, device),
             pointer_key: Linear::zeros(width, POINTER_DIM, device),
@@ -150,24 +148,12 @@ impl LanguageModel {
         let rows = chunk.ids.len();
         let control_len = self.control.val().dims()[0] as i32;
         let ids = |of: fn(i32, i32) -> i32| -> Tensor<1, Int> {
-            let ids: Vec<i32> = chunk
-                .ids
-                .iter()
-                .map(|id| of(id.0 as i32, control_len))
-                .collect();
+            let ids: Vec<i32> = chunk.ids.iter().map(|id| of(id.0 as i32, control_len)).collect();
             Tensor::from_data(TensorData::new(ids, [rows]), device)
         };
-        let in_control = || {
-            self.control
-                .val()
-                .select(0, ids(|id, n| if id < n { id } else { 0 }))
-        };
+        let in_control = || self.control.val().select(0, ids(|id, n| if id < n { id } else { 0 }));
         let in_codes = || self.codes.val().select(0, ids(|id, n| (id - n).max(0)));
-        let codes = chunk
-            .ids
-            .iter()
-            .filter(|id| id.0 as i32 >= control_len)
-            .count();
+        let codes = chunk.ids.iter().filter(|id| id.0 as i32 >= control_len).count();
         let tokens = match codes {
             0 => in_control(),
             all if all == rows => in_codes(),
@@ -182,24 +168,16 @@ impl LanguageModel {
             }
         };
         let place = |table: &Param<Tensor<2>>, none: usize, of: fn(&Slot) -> Option<usize>| {
-            let at: Vec<i32> = chunk
-                .slots
-                .iter()
-                .map(|slot| of(slot).unwrap_or(none) as i32)
-                .collect();
-            table.val().select(
-                0,
-                Tensor::<1, Int>::from_data(TensorData::new(at, [rows]), device),
-            )
+            let at: Vec<i32> =
+                chunk.slots.iter().map(|slot| of(slot).unwrap_or(none) as i32).collect();
+            table.val().select(0, Tensor::<1, Int>::from_data(TensorData::new(at, [rows]), device))
         };
         let grid = self.config.vision.grid;
         let places = place(&self.rows, grid, |slot| slot.row)
             + place(&self.cols, grid, |slot| slot.col)
             + place(&self.parts, PARTS, |slot| slot.part);
         let scale = (width as f64).sqrt();
-        (tokens + places)
-            .mul_scalar(scale)
-            .reshape([chunk.batch, chunk.seq, width])
+        (tokens + places).mul_scalar(scale).reshape([chunk.batch, chunk.seq, width])
     }
 
     /// Pointer keys of the source cells, from the source chunk's last hidden states.
@@ -219,9 +197,7 @@ impl LanguageModel {
     #[must_use]
     pub fn pointer_logits(&self, hidden: Tensor<3>, keys: Tensor<3>) -> Tensor<3> {
         let queries = self.pointer_query.forward(hidden); // [batch, seq, pointer]
-        queries
-            .matmul(keys.swap_dims(1, 2))
-            .div_scalar((POINTER_DIM as f64).sqrt())
+        queries.matmul(keys.swap_dims(1, 2)).div_scalar((POINTER_DIM as f64).sqrt())
     }
 
     /// Logits over the control ids.

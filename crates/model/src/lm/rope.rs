@@ -25,16 +25,12 @@ impl Rotary {
             .zip(&chunk.times)
             .flat_map(|(slot, &time)| {
                 let at = [time, slot.row.unwrap_or(0), slot.col.unwrap_or(0)];
-                config
-                    .rope_sections
-                    .into_iter()
-                    .zip(at)
-                    .flat_map(|(pairs, position)| {
-                        (0..pairs).map(move |pair| {
-                            position as f64
-                                * libm::pow(config.rope_theta, -(pair as f64) / pairs as f64)
-                        })
+                config.rope_sections.into_iter().zip(at).flat_map(|(pairs, position)| {
+                    (0..pairs).map(move |pair| {
+                        position as f64
+                            * libm::pow(config.rope_theta, -(pair as f64) / pairs as f64)
                     })
+                })
             })
             .collect();
         let shape = [chunk.batch, chunk.seq, config.head_dim / 2];
@@ -42,10 +38,7 @@ impl Rotary {
             let values: Vec<f32> = angles.iter().map(|&angle| of(angle) as f32).collect();
             Tensor::from_data(TensorData::new(values, shape), device)
         };
-        Self {
-            cos: tensor(libm::cos),
-            sin: tensor(libm::sin),
-        }
+        Self { cos: tensor(libm::cos), sin: tensor(libm::sin) }
     }
 
     /// Turns `[batch, seq, heads, head_dim]`.

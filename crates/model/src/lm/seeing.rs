@@ -65,10 +65,7 @@ impl SeeingHead {
             let [batch, cells, classes] = y.dims();
             y.reshape([batch * cells, classes])
         };
-        let name = flat(earl_kernels::linear_tied(
-            self.name.forward(x.clone()),
-            lm.control.val(),
-        ));
+        let name = flat(earl_kernels::linear_tied(self.name.forward(x.clone()), lm.control.val()));
         Seen {
             name,
             tint: flat(self.tint.forward(x.clone())),

@@ -23,10 +23,7 @@ pub fn choose(
             return None;
         }
         let score = if temperature > 0.0 {
-            let noise = uniform(Key {
-                token: at as u64,
-                ..key
-            });
+            let noise = uniform(Key { token: at as u64, ..key });
             logit / f64::from(temperature) - libm::log(-libm::log(noise))
         } else {
             logit
@@ -52,13 +49,7 @@ mod tests {
     use super::*;
 
     fn key(index: u64) -> Key {
-        Key {
-            seed: 7,
-            purpose: 1,
-            index,
-            position: 3,
-            token: 0,
-        }
+        Key { seed: 7, purpose: 1, index, position: 3, token: 0 }
     }
 
     #[test]
@@ -87,10 +78,7 @@ mod tests {
         }
         // softmax([0, 1, 2]) = 0.0900, 0.2447, 0.6652
         for (count, share) in counts.iter().zip([0.0900, 0.2447, 0.6652]) {
-            assert!(
-                (*count as f64 / 20_000.0 - share).abs() < 0.01,
-                "{counts:?}"
-            );
+            assert!((*count as f64 / 20_000.0 - share).abs() < 0.01, "{counts:?}");
         }
     }
 }

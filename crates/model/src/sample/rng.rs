@@ -1,6 +1,6 @@
 //! Counter-based random numbers: a pure function of a key, so nothing needs to be replayed.
 //!
-//! The key's words are absorbed one after another by the SplitMix64 finalizer (Steele, Lea &
+//! The key's words are absorbed one after another by the `SplitMix64` finalizer (Steele, Lea &
 //! Flood 2014), which is enough for sampling; it is no cipher.
 
 /// What a random number is for.
@@ -40,32 +40,17 @@ mod tests {
 
     #[test]
     fn numbers_are_spread_and_depend_on_every_word_of_the_key() {
-        let base = Key {
-            seed: 1,
-            purpose: 2,
-            index: 3,
-            position: 4,
-            token: 5,
-        };
-        let mean: f64 = (0..10_000)
-            .map(|token| uniform(Key { token, ..base }))
-            .sum::<f64>()
-            / 10_000.0;
+        let base = Key { seed: 1, purpose: 2, index: 3, position: 4, token: 5 };
+        let mean: f64 =
+            (0..10_000).map(|token| uniform(Key { token, ..base })).sum::<f64>() / 10_000.0;
         assert!((mean - 0.5).abs() < 0.01, "{mean}");
         let others = [
             Key { seed: 2, ..base },
             Key { purpose: 3, ..base },
             Key { index: 4, ..base },
-            Key {
-                position: 5,
-                ..base
-            },
+            Key { position: 5, ..base },
             Key { token: 6, ..base },
         ];
-        assert!(
-            others
-                .iter()
-                .all(|&other| uniform(other).to_bits() != uniform(base).to_bits())
-        );
+        assert!(others.iter().all(|&other| uniform(other).to_bits() != uniform(base).to_bits()));
     }
 }

@@ -31,20 +31,12 @@ pub struct Slot {
 
 impl Slot {
     /// No place at all.
-    pub const NONE: Self = Self {
-        row: None,
-        col: None,
-        part: None,
-    };
+    pub const NONE: Self = Self { row: None, col: None, part: None };
 
     /// A cell of the canvas.
     #[must_use]
     pub fn cell(row: usize, col: usize) -> Self {
-        Self {
-            row: Some(row),
-            col: Some(col),
-            part: None,
-        }
+        Self { row: Some(row), col: Some(col), part: None }
     }
 }
 
@@ -54,11 +46,8 @@ pub const PARTS: usize = 29;
 /// Number of the part at (`row`, `col`) within an object of `cells` × `cells` cells.
 #[must_use]
 pub fn part(cells: usize, row: usize, col: usize) -> usize {
-    let before: usize = BOX_CELLS
-        .iter()
-        .take_while(|&&size| size < cells)
-        .map(|size| size * size)
-        .sum();
+    let before: usize =
+        BOX_CELLS.iter().take_while(|&&size| size < cells).map(|size| size * size).sum();
     before + row * cells + col
 }
 
@@ -83,12 +72,7 @@ enum State {
     Cell(Control, usize),
     Colour,
     BackgroundCode,
-    BoxCode {
-        row: usize,
-        col: usize,
-        cells: usize,
-        at: usize,
-    },
+    BoxCode { row: usize, col: usize, cells: usize, at: usize },
     PictureCode(usize),
     End,
     Done,
@@ -107,12 +91,7 @@ impl<'a> Grammar<'a> {
     /// Before the first token of a program of this mode.
     #[must_use]
     pub fn new(vocabulary: &'a Vocabulary, mode: Mode) -> Self {
-        Self {
-            vocabulary,
-            mode,
-            state: State::Mode,
-            steps: 0,
-        }
+        Self { vocabulary, mode, state: State::Mode, steps: 0 }
     }
 
     /// What may come next.
@@ -160,12 +139,7 @@ impl<'a> Grammar<'a> {
     #[must_use]
     pub fn slot(&self) -> Slot {
         match self.state {
-            State::BoxCode {
-                row,
-                col,
-                cells,
-                at,
-            } => {
+            State::BoxCode { row, col, cells, at } => {
                 let (down, right) = (at / cells, at % cells);
                 Slot {
                     row: Some(row + down),
@@ -202,11 +176,7 @@ impl<'a> Grammar<'a> {
     }
 
     fn closing(&self) -> Control {
-        if self.mode == Mode::Think {
-            Control::Picture
-        } else {
-            Control::End
-        }
+        if self.mode == Mode::Think { Control::Picture } else { Control::End }
     }
 
     fn advance(&mut self, token: TokenId, meaning: Meaning) {
@@ -225,28 +195,12 @@ impl<'a> Grammar<'a> {
             (State::Cell(Control::Draw, cells), Meaning::Cell(row, col))
                 if self.mode == Mode::Local =>
             {
-                State::BoxCode {
-                    row,
-                    col,
-                    cells,
-                    at: 0,
-                }
+                State::BoxCode { row, col, cells, at: 0 }
             }
             (State::Colour, _) if self.mode == Mode::Local => State::BackgroundCode,
-            (
-                State::BoxCode {
-                    row,
-                    col,
-                    cells,
-                    at,
-                },
-                _,
-            ) if at + 1 < cells * cells => State::BoxCode {
-                row,
-                col,
-                cells,
-                at: at + 1,
-            },
+            (State::BoxCode { row, col, cells, at }, _) if at + 1 < cells * cells => {
+                State::BoxCode { row, col, cells, at: at + 1 }
+            }
             (State::PictureCode(at), _) if at + 1 < cells => State::PictureCode(at + 1),
             (State::PictureCode(_), _) => State::End,
             (State::Mode, _) => State::Verb,

@@ -16,18 +16,12 @@ use crate::lm::Chunk;
 #[must_use]
 pub fn source_chunk(vocabulary: &Vocabulary, pictures: &[&CodeGrid]) -> Chunk {
     let seq = pictures.first().map_or(0, |picture| picture.codes.len());
-    let mut chunk = Chunk {
-        batch: pictures.len(),
-        seq,
-        ..Chunk::default()
-    };
+    let mut chunk = Chunk { batch: pictures.len(), seq, ..Chunk::default() };
     for picture in pictures {
         for (at, &code) in picture.codes.iter().enumerate() {
             chunk.ids.push(vocabulary.code(code));
             chunk.times.push(0);
-            chunk
-                .slots
-                .push(Slot::cell(at / picture.width, at % picture.width));
+            chunk.slots.push(Slot::cell(at / picture.width, at % picture.width));
         }
     }
     chunk
@@ -37,11 +31,7 @@ pub fn source_chunk(vocabulary: &Vocabulary, pictures: &[&CodeGrid]) -> Chunk {
 #[must_use]
 pub fn words_chunk(vocabulary: &Vocabulary, sentences: &[&[usize]]) -> Chunk {
     let seq = sentences.iter().map(|words| words.len()).max().unwrap_or(0);
-    let mut chunk = Chunk {
-        batch: sentences.len(),
-        seq,
-        ..Chunk::default()
-    };
+    let mut chunk = Chunk { batch: sentences.len(), seq, ..Chunk::default() };
     for words in sentences {
         for at in 0..seq {
             let word = words.get(at);
@@ -81,9 +71,7 @@ pub fn program_layout(
     for (at, &token) in tokens.iter().enumerate() {
         if at > 0 {
             layout.targets.push(token);
-            layout
-                .is_code
-                .push(matches!(grammar.expect(), Expect::Code(_)));
+            layout.is_code.push(matches!(grammar.expect(), Expect::Code(_)));
         }
         grammar.push(token)?;
         if at + 1 < tokens.len() {

@@ -67,10 +67,7 @@ pub fn write(
     }
     match grammar.expect() {
         Expect::Nothing => Ok(tokens),
-        _ => Err(ModelError::Format {
-            what: "program".into(),
-            problem: "is not complete".into(),
-        }),
+        _ => Err(ModelError::Format { what: "program".into(), problem: "is not complete".into() }),
     }
 }
 
@@ -96,12 +93,10 @@ fn write_step(
         tokens.push(*colour);
     }
     if let Some(placed) = placed {
-        let size = vocabulary
-            .size(placed.cells)
-            .ok_or_else(|| ModelError::Format {
-                what: "program".into(),
-                problem: format!("no object is {} cells wide", placed.cells),
-            })?;
+        let size = vocabulary.size(placed.cells).ok_or_else(|| ModelError::Format {
+            what: "program".into(),
+            problem: format!("no object is {} cells wide", placed.cells),
+        })?;
         tokens.push(placed.name);
         tokens.extend(placed.tint);
         tokens.push(size);
@@ -145,10 +140,7 @@ pub fn parse(
     }
     match grammar.expect() {
         Expect::Nothing => Ok((steps, picture)),
-        _ => Err(ModelError::Format {
-            what: "program".into(),
-            problem: "is not complete".into(),
-        }),
+        _ => Err(ModelError::Format { what: "program".into(), problem: "is not complete".into() }),
     }
 }
 
@@ -169,13 +161,7 @@ impl OpenStep {
             return Some(Step::Background(name, self.codes.first().copied()));
         }
         let (row, col) = self.place?;
-        let placed = Placed {
-            name,
-            tint: self.tint,
-            row,
-            col,
-            cells: self.cells,
-        };
+        let placed = Placed { name, tint: self.tint, row, col, cells: self.cells };
         match verb {
             Control::See => Some(Step::See(placed)),
             Control::Erase => Some(Step::Erase(placed)),

@@ -150,10 +150,7 @@ impl Vocabulary {
     /// Id of a box size; `None` if no object has it.
     #[must_use]
     pub fn size(&self, cells: usize) -> Option<TokenId> {
-        BOX_CELLS
-            .iter()
-            .position(|&size| size == cells)
-            .map(|at| TokenId((SIZES + at) as u32))
+        BOX_CELLS.iter().position(|&size| size == cells).map(|at| TokenId((SIZES + at) as u32))
     }
     /// Id of a word by its index.
     #[must_use]
@@ -193,10 +190,7 @@ impl Vocabulary {
     /// May the thing of this name carry a tint?
     #[must_use]
     pub fn is_tintable(&self, name: TokenId) -> bool {
-        self.names
-            .iter()
-            .position(|&known| known == name)
-            .is_some_and(|at| self.tintable[at])
+        self.names.iter().position(|&known| known == name).is_some_and(|at| self.tintable[at])
     }
 
     /// What an id means; `None` beyond the vocabulary.

@@ -22,10 +22,7 @@ impl WordTokenizer {
     /// A tokenizer over the sorted words of `config`.
     #[must_use]
     pub fn new(config: &WordsConfig) -> Self {
-        Self {
-            words: config.words.clone(),
-            max_words: config.max_words,
-        }
+        Self { words: config.words.clone(), max_words: config.max_words }
     }
 
     /// The vocabulary, sorted.
@@ -37,9 +34,7 @@ impl WordTokenizer {
     /// Index of a word in the vocabulary.
     #[must_use]
     pub fn index(&self, word: &str) -> Option<usize> {
-        self.words
-            .binary_search_by(|known| known.as_str().cmp(word))
-            .ok()
+        self.words.binary_search_by(|known| known.as_str().cmp(word)).ok()
     }
 
     /// The sentence as indices of words.
@@ -64,9 +59,7 @@ impl WordTokenizer {
             }
         }
         if indices.is_empty() {
-            return Err(ModelError::Instruction {
-                problem: "is empty".into(),
-            });
+            return Err(ModelError::Instruction { problem: "is empty".into() });
         }
         if indices.len() > self.max_words {
             return Err(ModelError::Instruction {
@@ -84,11 +77,7 @@ impl WordTokenizer {
             .filter(|&(distance, known)| distance <= 2.min(known.chars().count() / 2))
             .collect();
         near.sort();
-        let near = near
-            .into_iter()
-            .take(SUGGESTIONS)
-            .map(|(_, known)| known.clone())
-            .collect();
+        let near = near.into_iter().take(SUGGESTIONS).map(|(_, known)| known.clone()).collect();
         ModelError::NotUnderstood { word, near }
     }
 }
@@ -101,9 +90,7 @@ fn split(sentence: &str) -> Vec<String> {
     for (at, &c) in characters.iter().enumerate() {
         let inside = matches!(c, '\'' | '-')
             && !current.is_empty()
-            && characters
-                .get(at + 1)
-                .is_some_and(|next| next.is_alphanumeric());
+            && characters.get(at + 1).is_some_and(|next| next.is_alphanumeric());
         if c.is_alphanumeric() || inside {
             current.push(c);
             continue;
@@ -142,9 +129,8 @@ mod tests {
     use super::*;
 
     fn tokenizer() -> WordTokenizer {
-        let mut words: Vec<String> = [",", "cat", "don't", "remove", "t-shirt", "the"]
-            .map(String::from)
-            .to_vec();
+        let mut words: Vec<String> =
+            [",", "cat", "don't", "remove", "t-shirt", "the"].map(String::from).to_vec();
         words.sort();
         let config = WordsConfig {
             words,
@@ -159,17 +145,11 @@ mod tests {
 
     #[test]
     fn sentences_are_cut_into_lower_case_words() {
-        assert_eq!(
-            split("Remove the CAT, don’t!"),
-            ["remove", "the", "cat", ",", "don't", "!"]
-        );
+        assert_eq!(split("Remove the CAT, don’t!"), ["remove", "the", "cat", ",", "don't", "!"]);
         assert_eq!(split("a t-shirt -"), ["a", "t-shirt", "-"]);
         let tokenizer = tokenizer();
         let ids = tokenizer.encode("Remove the cat!").unwrap();
-        let words: Vec<&str> = ids
-            .iter()
-            .map(|&id| tokenizer.words()[id].as_str())
-            .collect();
+        let words: Vec<&str> = ids.iter().map(|&id| tokenizer.words()[id].as_str()).collect();
         assert_eq!(words, ["remove", "the", "cat"]);
     }
 
@@ -184,19 +164,13 @@ mod tests {
 
     #[test]
     fn empty_and_endless_sentences_are_refused() {
-        assert!(matches!(
-            tokenizer().encode("  ! "),
-            Err(ModelError::Instruction { .. })
-        ));
+        assert!(matches!(tokenizer().encode("  ! "), Err(ModelError::Instruction { .. })));
         assert!(matches!(
             tokenizer().encode("the the the the the"),
             Err(ModelError::Instruction { .. })
         ));
         let error = tokenizer().encode(&"a ".repeat(5_000)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "instruction has 10000 characters, more than 1000"
-        );
+        assert_eq!(error.to_string(), "instruction has 10000 characters, more than 1000");
     }
 
     #[test]

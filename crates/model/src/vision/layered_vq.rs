@@ -31,10 +31,7 @@ impl Layer {
     fn in_bytes(self) -> Self {
         let step = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() / 255.0;
         let steps = |values: Vec<f32>| values.into_iter().map(step).collect();
-        Self {
-            colour: steps(self.colour),
-            alpha: steps(self.alpha),
-        }
+        Self { colour: steps(self.colour), alpha: steps(self.alpha) }
     }
 
     /// RGB bytes of the layer over a flat background.
@@ -54,12 +51,7 @@ impl Layer {
         let bytes = self.over(background);
         let pixels = (bytes.len() / 3).max(1) as u32;
         std::array::from_fn(|channel| {
-            let sum: u32 = bytes
-                .iter()
-                .skip(channel)
-                .step_by(3)
-                .map(|&b| u32::from(b))
-                .sum();
+            let sum: u32 = bytes.iter().skip(channel).step_by(3).map(|&b| u32::from(b)).sum();
             ((sum + pixels / 2) / pixels) as u8
         })
     }
@@ -84,10 +76,8 @@ impl LayeredVq {
         let pixels = config.patch * config.patch;
         let fits = |layer: &Layer| layer.colour.len() == pixels * 3 && layer.alpha.len() == pixels;
         if layers.len() != config.codebook_size || !layers.iter().all(fits) {
-            let problem = format!(
-                "the codebook is not {} layers of {pixels} pixels",
-                config.codebook_size
-            );
+            let problem =
+                format!("the codebook is not {} layers of {pixels} pixels", config.codebook_size);
             return Err(ModelError::Tensors(problem));
         }
         Ok(Self {
@@ -112,10 +102,7 @@ impl LayeredVq {
             colour: row[..pixels * 3].to_vec(),
             alpha: row[pixels * 3..].to_vec(),
         };
-        Self::new(
-            config,
-            codes.data.chunks_exact(pixels * 4).map(layer).collect(),
-        )
+        Self::new(config, codes.data.chunks_exact(pixels * 4).map(layer).collect())
     }
 
     /// Its tensors by name: what [`LayeredVq::from_tensors`] reads.
@@ -124,10 +111,7 @@ impl LayeredVq {
         let row = |layer: &Layer| layer.colour.iter().chain(&layer.alpha).copied().collect();
         let rows: Vec<Vec<f32>> = self.layers.iter().map(row).collect();
         let shape = vec![self.layers.len(), self.config.patch * self.config.patch * 4];
-        let codes = HostTensor {
-            shape,
-            data: rows.concat(),
-        };
+        let codes = HostTensor { shape, data: rows.concat() };
         TensorMap::from([(CODES.to_owned(), codes)])
     }
 
@@ -156,22 +140,14 @@ impl LayeredVq {
         }
         let book = self.over(background_colour(picture, patch));
         let cell = |at: usize| book.nearest(&cell_bytes(picture, patch, at / grid, at % grid));
-        Ok(CodeGrid {
-            height: grid,
-            width: grid,
-            codes: (0..grid * grid).map(cell).collect(),
-        })
+        Ok(CodeGrid { height: grid, width: grid, codes: (0..grid * grid).map(cell).collect() })
     }
 
     /// The whole codebook over one background colour, to look cells up in.
     #[must_use]
     pub fn over(&self, background: [u8; 3]) -> Book {
         let width = self.config.patch * self.config.patch * 3;
-        let bytes = self
-            .layers
-            .iter()
-            .flat_map(|layer| layer.over(background))
-            .collect();
+        let bytes = self.layers.iter().flat_map(|layer| layer.over(background)).collect();
         Book { width, bytes }
     }
 }
@@ -191,10 +167,7 @@ impl Book {
         let (mut best, mut least) = (0, u32::MAX);
         for (code, layer) in self.bytes.chunks_exact(self.width).enumerate() {
             let mut distance = 0u32;
-            for (a, b) in layer
-                .chunks(self.width / PIECES)
-                .zip(cell.chunks(self.width / PIECES))
-            {
+            for (a, b) in layer.chunks(self.width / PIECES).zip(cell.chunks(self.width / PIECES)) {
                 distance += squared_distance(a, b);
                 if distance >= least {
                     break;
@@ -235,15 +208,7 @@ mod tests {
             layer([1.0, 1.0, 1.0], [0.5; 4]),
             layer([0.0, 1.0, 0.0], [1.0; 4]),
         ];
-        LayeredVq::new(
-            &VqConfig {
-                grid: 2,
-                patch: 2,
-                codebook_size: 4,
-            },
-            layers,
-        )
-        .unwrap()
+        LayeredVq::new(&VqConfig { grid: 2, patch: 2, codebook_size: 4 }, layers).unwrap()
     }
 
     #[test]
@@ -251,14 +216,8 @@ mod tests {
         let tokenizer = tokenizer();
         for background in [[0, 0, 255], [0, 255, 0]] {
             let book = tokenizer.over(background);
-            assert_eq!(
-                book.nearest(&tokenizer.layers[1].over(background)),
-                CodeId(1)
-            );
-            assert_eq!(
-                book.nearest(&tokenizer.layers[2].over(background)),
-                CodeId(2)
-            );
+            assert_eq!(book.nearest(&tokenizer.layers[1].over(background)), CodeId(1));
+            assert_eq!(book.nearest(&tokenizer.layers[2].over(background)), CodeId(2));
         }
         assert_eq!(tokenizer.layers[2].over([0, 0, 255])[..3], [128, 128, 255]);
         assert_eq!(tokenizer.layers[2].mean_over([0, 0, 255]), [128, 128, 255]);

@@ -23,10 +23,7 @@ impl Drafter<'_> {
         if chance(self.rng, BETWEEN) {
             let other = self.any_object().filter(|&other| other != anchor)?;
             let second = Place::from(&self.scene.objects[other]);
-            let classes = [
-                self.scene.objects[anchor].class,
-                self.scene.objects[other].class,
-            ];
+            let classes = [self.scene.objects[anchor].class, self.scene.objects[other].class];
             let new = self.new_object(&classes, |place| place.is_between(first, second))?;
             let slots = vec![
                 ("x", new.text.clone()),
@@ -38,10 +35,7 @@ impl Drafter<'_> {
         let relation = *pick(self.rng, &Relation::ALL)?;
         let class = self.scene.objects[anchor].class;
         let new = self.new_object(&[class], |place| place.is(relation, first))?;
-        let slots = vec![
-            ("x", new.text.clone()),
-            ("y", refer(self.scene, anchor, self.rng)?),
-        ];
+        let slots = vec![("x", new.text.clone()), ("y", refer(self.scene, anchor, self.rng)?)];
         let family = format!("rel_{}", relation.suffix());
         Some(self.finish(&family, slots, &[anchor], &[], vec![new]))
     }
@@ -61,17 +55,13 @@ impl Drafter<'_> {
         }
         let anchor = self.any_object().filter(|&anchor| anchor != at)?;
         let anchor_object = self.scene.objects[anchor];
-        if !self
-            .novelty
-            .allows(None, &[(object.class, anchor_object.class)])
-        {
+        if !self.novelty.allows(None, &[(object.class, anchor_object.class)]) {
             return None;
         }
         let relation = *pick(self.rng, &Relation::ALL)?;
         slots.push(("y", refer(self.scene, anchor, self.rng)?));
-        let new = self.moved(at, object, |place| {
-            place.is(relation, Place::from(&anchor_object))
-        })?;
+        let new =
+            self.moved(at, object, |place| place.is(relation, Place::from(&anchor_object)))?;
         let family = format!("move_{}", relation.suffix());
         Some(self.finish(&family, slots, &[anchor], &[at], vec![new]))
     }
@@ -86,11 +76,7 @@ impl Drafter<'_> {
         places.retain(|&place| fits(place));
         let place = *pick(self.rng, &places)?;
         Some(NewOne {
-            object: Object {
-                row: place.row,
-                col: place.col,
-                ..object
-            },
+            object: Object { row: place.row, col: place.col, ..object },
             text: String::new(),
             places,
         })
@@ -100,11 +86,7 @@ impl Drafter<'_> {
         let at = self.any_object()?;
         let object = self.scene.objects[at];
         let bigger = chance(self.rng, 0.5);
-        let cells = if bigger {
-            object.cells + 1
-        } else {
-            object.cells - 1
-        };
+        let cells = if bigger { object.cells + 1 } else { object.cells - 1 };
         if !OBJECT_CELLS.contains(&cells) {
             return None;
         }
@@ -113,40 +95,22 @@ impl Drafter<'_> {
         let mut places = free_places(&taken, &[cells]);
         places.retain(|place| place.is_near(Place::from(&object)));
         let place = *pick(self.rng, &places)?;
-        let new = Object {
-            row: place.row,
-            col: place.col,
-            cells,
-            ..object
-        };
+        let new = Object { row: place.row, col: place.col, cells, ..object };
         if !is_visible(&new, self.scene.background, self.style) {
             return None;
         }
         let family = if bigger { "bigger" } else { "smaller" };
-        let new = NewOne {
-            object: new,
-            text: String::new(),
-            places,
-        };
+        let new = NewOne { object: new, text: String::new(), places };
         Some(self.finish(family, vec![("x", phrase)], &[], &[at], vec![new]))
     }
 
     pub(super) fn count(&mut self) -> Option<Draft> {
         let repeated: Option<ClassId> =
-            self.scene
-                .objects
-                .iter()
-                .map(|object| object.class)
-                .find(|&class| {
-                    self.scene
-                        .objects
-                        .iter()
-                        .filter(|object| object.class == class)
-                        .count()
-                        > 1
-                });
+            self.scene.objects.iter().map(|object| object.class).find(|&class| {
+                self.scene.objects.iter().filter(|object| object.class == class).count() > 1
+            });
         match repeated.filter(|_| self.novelty.allows(None, &[])) {
-            Some(class) => self.count_down(class),
+            Some(class) => Some(self.count_down(class)),
             None => self.count_up(),
         }
     }
@@ -156,9 +120,8 @@ impl Drafter<'_> {
         let n = 2 + below(self.rng, 2);
         let plural = crate::instruct::plural(class.class(), self.rng);
         let mut taken = self.taken_without(&[]);
-        let all = self
-            .place_new(class, None, None, String::new(), &taken.clone(), |_| true)?
-            .places;
+        let all =
+            self.place_new(class, None, None, String::new(), &taken.clone(), |_| true)?.places;
         let mut new = Vec::new();
         for _ in 0..n {
             let mut one =
@@ -171,7 +134,7 @@ impl Drafter<'_> {
         Some(self.finish("count_add", slots, &[], &[], new))
     }
 
-    fn count_down(&mut self, class: ClassId) -> Option<Draft> {
+    fn count_down(&mut self, class: ClassId) -> Draft {
         let mut of: Vec<usize> = (0..self.scene.objects.len())
             .filter(|&at| self.scene.objects[at].class == class)
             .collect();
@@ -184,10 +147,7 @@ impl Drafter<'_> {
                 let noun = crate::instruct::noun(class.class(), self.rng);
                 ("count_leave1", vec![("x", noun), ("xs", plural)])
             }
-            (_, n) => (
-                "count_remove",
-                vec![("n", number(n).to_owned()), ("xs", plural)],
-            ),
+            (_, n) => ("count_remove", vec![("n", number(n).to_owned()), ("xs", plural)]),
         };
         let group = of.clone();
         while of.len() > total - stay {
@@ -198,7 +158,7 @@ impl Drafter<'_> {
             draft.check.kept.retain(|at| !group.contains(at));
             draft.check.some.push(SomeOf { of: group, n: stay });
         }
-        Some(draft)
+        draft
     }
 
     pub(super) fn swap(&mut self) -> Option<Draft> {
@@ -218,22 +178,10 @@ impl Drafter<'_> {
         let (places_a, places_b) = (places(&a, &b), places(&b, &a));
         let (place_a, place_b) =
             nearest_pair(&places_a, Place::from(&b), &places_b, Place::from(&a))?;
-        let at = |object: Object, place: Place| Object {
-            row: place.row,
-            col: place.col,
-            ..object
-        };
+        let at = |object: Object, place: Place| Object { row: place.row, col: place.col, ..object };
         let new = vec![
-            NewOne {
-                object: at(a, place_a),
-                text: String::new(),
-                places: places_a,
-            },
-            NewOne {
-                object: at(b, place_b),
-                text: String::new(),
-                places: places_b,
-            },
+            NewOne { object: at(a, place_a), text: String::new(), places: places_a },
+            NewOne { object: at(b, place_b), text: String::new(), places: places_b },
         ];
         let mut slots = vec![
             ("x", refer(self.scene, first, self.rng)?),
@@ -248,9 +196,10 @@ impl Drafter<'_> {
 
     pub(super) fn multi(&mut self) -> Option<Draft> {
         let with_background = chance(self.rng, WITH_BACKGROUND);
-        let op = match with_background {
-            true => *pick(self.rng, &[Op::Remove, Op::Add, Op::Replace, Op::Recolor])?,
-            false => Op::Remove,
+        let op = if with_background {
+            *pick(self.rng, &[Op::Remove, Op::Add, Op::Replace, Op::Recolor])?
+        } else {
+            Op::Remove
         };
         let mut first = self.draft(op)?;
         // The second half sees the first one's result; indices of kept objects go back through it.
@@ -261,47 +210,25 @@ impl Drafter<'_> {
             novelty: self.novelty,
             rng: &mut *self.rng,
         };
-        let second = second_drafter.draft(if with_background {
-            Op::Background
-        } else {
-            Op::Add
-        })?;
-        if second
-            .check
-            .new
-            .iter()
-            .any(|new| new.class == removed_class(self.scene, &first))
-        {
+        let second =
+            second_drafter.draft(if with_background { Op::Background } else { Op::Add })?;
+        if second.check.new.iter().any(|new| new.class == removed_class(self.scene, &first)) {
             return None; // "remove the cat and add a cat" names two things by one word
         }
         first.check.background = second.check.background;
         first.check.new.extend(second.check.new);
         first.plan.extend(second.plan);
         let mut halves = vec![first.saying, second.saying];
-        if with_background && self.rng.next_u32() % 2 == 0 {
+        if with_background && self.rng.next_u32().is_multiple_of(2) {
             halves.reverse();
         }
-        let saying = Saying {
-            family: "multi".into(),
-            slots: Vec::new(),
-            halves,
-        };
-        Some(Draft {
-            saying,
-            check: first.check,
-            target: second.target,
-            plan: first.plan,
-        })
+        let saying = Saying { family: "multi".into(), slots: Vec::new(), halves };
+        Some(Draft { saying, check: first.check, target: second.target, plan: first.plan })
     }
 
     fn taken_without(&self, gone: &[usize]) -> Vec<Place> {
         let stays = |(at, object)| (!gone.contains(&at)).then(|| Place::from(object));
-        self.scene
-            .objects
-            .iter()
-            .enumerate()
-            .filter_map(stays)
-            .collect()
+        self.scene.objects.iter().enumerate().filter_map(stays).collect()
     }
 }
 

@@ -85,11 +85,7 @@ impl Template {
     pub(super) fn parse(text: &str, lists: &Lists) -> Result<Self, String> {
         let mut rest = text;
         let template = Self::parse_row(&mut rest, lists)?;
-        if rest.is_empty() {
-            Ok(template)
-        } else {
-            Err(format!("`{text}`: unexpected `{rest}`"))
-        }
+        if rest.is_empty() { Ok(template) } else { Err(format!("`{text}`: unexpected `{rest}`")) }
     }
 
     fn parse_row(rest: &mut &str, lists: &Lists) -> Result<Self, String> {
@@ -112,9 +108,7 @@ impl Template {
                 }
                 '{' | '[' => {
                     let close = if first == '{' { '}' } else { ']' };
-                    let end = rest
-                        .find(close)
-                        .ok_or_else(|| format!("`{first}` stays open"))?;
+                    let end = rest.find(close).ok_or_else(|| format!("`{first}` stays open"))?;
                     let name = &rest[1..end];
                     *rest = &rest[end + 1..];
                     parts.push(if first == '{' {
@@ -124,9 +118,7 @@ impl Template {
                     });
                 }
                 _ => {
-                    let end = rest
-                        .find([' ', '(', ')', '|', '[', '{'])
-                        .unwrap_or(rest.len());
+                    let end = rest.find([' ', '(', ')', '|', '[', '{']).unwrap_or(rest.len());
                     parts.push(Part::Word(rest[..end].into()));
                     *rest = &rest[end..];
                 }
@@ -169,8 +161,7 @@ impl Template {
             rows = rows
                 .iter()
                 .flat_map(|row| {
-                    next.iter()
-                        .map(move |end| format!("{row} {end}").trim().to_owned())
+                    next.iter().map(move |end| format!("{row} {end}").trim().to_owned())
                 })
                 .collect();
         }
@@ -179,9 +170,7 @@ impl Template {
 }
 
 fn list(name: &str, lists: &Lists) -> Result<Part, String> {
-    let text = lists
-        .get(name)
-        .ok_or_else(|| format!("there is no list `{name}`"))?;
+    let text = lists.get(name).ok_or_else(|| format!("there is no list `{name}`"))?;
     let branches = text.split('|').map(|line| Template::parse(line, lists));
     Ok(Part::Choice(branches.collect::<Result<_, _>>()?))
 }
@@ -203,10 +192,7 @@ impl Book {
     ///
     /// # Panics
     /// Never: the file is part of the crate and tested.
-    #[allow(
-        clippy::expect_used,
-        reason = "the file is compiled in and covered by a test"
-    )]
+    #[allow(clippy::expect_used, reason = "the file is compiled in and covered by a test")]
     pub(super) fn get() -> &'static Self {
         static BOOK: OnceLock<Book> = OnceLock::new();
         BOOK.get_or_init(|| {
@@ -220,9 +206,8 @@ impl Book {
         let mut held_out = parse_all(&file.held_out, &file.lists)?;
         let mut families = BTreeMap::new();
         for (key, train) in parse_all(&file.train, &file.lists)? {
-            let held_out = held_out
-                .remove(&key)
-                .ok_or_else(|| format!("`{key}`: none held out"))?;
+            let held_out =
+                held_out.remove(&key).ok_or_else(|| format!("`{key}`: none held out"))?;
             families.insert(key, Family { train, held_out });
         }
         let place_forms = parse_all(&file.place_forms, &file.lists)?;
@@ -246,11 +231,7 @@ impl Book {
         };
         let mut words = book.template_words(|family| [&family.train, &family.held_out].into());
         words.extend(book.noise_words());
-        words.extend(
-            file.places
-                .keys()
-                .flat_map(|place| place.split(' ').map(String::from)),
-        );
+        words.extend(file.places.keys().flat_map(|place| place.split(' ').map(String::from)));
         book.words = words;
         Ok(book)
     }
@@ -262,10 +243,7 @@ impl Book {
     ) -> BTreeSet<String> {
         let mut words = BTreeSet::new();
         for family in self.families.values() {
-            pick(family)
-                .into_iter()
-                .flatten()
-                .for_each(|template| template.collect(&mut words));
+            pick(family).into_iter().flatten().for_each(|template| template.collect(&mut words));
         }
         words
     }
@@ -273,12 +251,7 @@ impl Book {
     /// The words of everything but the templates: noise, places, classes, colours, numbers.
     pub(super) fn noise_words(&self) -> BTreeSet<String> {
         let mut words = BTreeSet::new();
-        for template in self
-            .place_forms
-            .values()
-            .chain(self.spots.values())
-            .flatten()
-        {
+        for template in self.place_forms.values().chain(self.spots.values()).flatten() {
             template.collect(&mut words);
         }
         let lists = [
@@ -294,21 +267,15 @@ impl Book {
         self.synonyms.values().flatten().for_each(|text| add(text));
         self.synonyms.keys().for_each(|text| add(text));
         for class in classes() {
-            for text in [&class.name, &class.plural, &class.article]
-                .into_iter()
-                .chain(&class.synonyms)
+            for text in
+                [&class.name, &class.plural, &class.article].into_iter().chain(&class.synonyms)
             {
                 add(text);
             }
         }
         let colours = crate::scene::Background::ALL.map(crate::scene::Background::name);
         let tints = crate::scene::Tint::ALL.map(crate::scene::Tint::name);
-        let rest = [
-            "a pair of",
-            "a couple of",
-            "these those this that my",
-            "an one",
-        ];
+        let rest = ["a pair of", "a couple of", "these those this that my", "an one"];
         for text in colours.iter().chain(&tints).chain(&rest) {
             add(text);
         }
@@ -322,25 +289,12 @@ mod tests {
 
     #[test]
     fn choices_lists_and_slots_expand_to_every_sentence() {
-        let lists = Lists::from([
-            ("go".into(), "move|take [to]".into()),
-            ("to".into(), "to".into()),
-        ]);
+        let lists =
+            Lists::from([("go".into(), "move|take [to]".into()), ("to".into(), "to".into())]);
         let template = Template::parse("[go] {x} (now|)", &lists).unwrap();
-        assert_eq!(
-            template.all(),
-            ["move {x} now", "move {x}", "take to {x} now", "take to {x}"]
-        );
-        assert!(
-            Template::parse("[gone] {x}", &lists)
-                .unwrap_err()
-                .contains("no list `gone`")
-        );
-        assert!(
-            Template::parse("a (b|c", &lists)
-                .unwrap_err()
-                .contains("without `)`")
-        );
+        assert_eq!(template.all(), ["move {x} now", "move {x}", "take to {x} now", "take to {x}"]);
+        assert!(Template::parse("[gone] {x}", &lists).unwrap_err().contains("no list `gone`"));
+        assert!(Template::parse("a (b|c", &lists).unwrap_err().contains("without `)`"));
     }
 
     #[test]
@@ -371,10 +325,7 @@ mod tests {
             for template in family.train.iter().chain(&family.held_out) {
                 for sentence in template.all() {
                     let other = seen.insert(sentence.clone(), key);
-                    assert!(
-                        other.is_none_or(|o| o == key),
-                        "{key}, {other:?}: `{sentence}`"
-                    );
+                    assert!(other.is_none_or(|o| o == key), "{key}, {other:?}: `{sentence}`");
                 }
             }
         }

@@ -29,16 +29,8 @@ fn sentence(family: &str, held_out: bool, rng: &mut ChaCha8Rng) -> String {
         || family == "add_region"
         || family == "between"
         || family.starts_with("rel_");
-    let x = if x_is_new {
-        new(first, rng)
-    } else {
-        noun(first, rng)
-    };
-    let y = if family == "replace" {
-        new(second, rng)
-    } else {
-        noun(second, rng)
-    };
+    let x = if x_is_new { new(first, rng) } else { noun(first, rng) };
+    let y = if family == "replace" { new(second, rng) } else { noun(second, rng) };
     let (z, xs) = (noun(third, rng), plural(first, rng));
     let place = ["at the top", "in the middle", "at the bottom left"][below(rng, 3)];
     let slots = [
@@ -63,23 +55,14 @@ fn every_sentence_is_short_and_of_known_words_and_every_word_is_trained() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let words: BTreeSet<String> = words().into_iter().collect();
     let mut trained = BTreeSet::new();
-    for (name, held_out) in Book::get()
-        .families
-        .keys()
-        .flat_map(|name| [(name, false), (name, true)])
+    for (name, held_out) in
+        Book::get().families.keys().flat_map(|name| [(name, false), (name, true)])
     {
         for _ in 0..if held_out { 200 } else { 8_000 } {
             let text = sentence(name, held_out, &mut rng);
             let parts: Vec<&str> = text.split(' ').collect();
-            assert!(
-                parts.len() <= MAX_WORDS,
-                "{name}: {} words: `{text}`",
-                parts.len()
-            );
-            assert!(
-                parts.iter().all(|part| words.contains(*part)),
-                "{name}: `{text}`"
-            );
+            assert!(parts.len() <= MAX_WORDS, "{name}: {} words: `{text}`", parts.len());
+            assert!(parts.iter().all(|part| words.contains(*part)), "{name}: `{text}`");
             if !held_out {
                 trained.extend(parts.into_iter().map(String::from));
             }
@@ -87,11 +70,7 @@ fn every_sentence_is_short_and_of_known_words_and_every_word_is_trained() {
     }
     // Tints, sizes, places and numbers that `sentence` above never says.
     let unsaid: Vec<&String> = words.difference(&trained).collect();
-    println!(
-        "{} words, {} not said in this test: {unsaid:?}",
-        words.len(),
-        unsaid.len()
-    );
+    println!("{} words, {} not said in this test: {unsaid:?}", words.len(), unsaid.len());
     assert!((900..=1_400).contains(&words.len()), "{}", words.len());
     assert!(unsaid.len() < 80, "{unsaid:?}");
 }
@@ -110,10 +89,8 @@ fn long_phrases_fit() {
         }
     }
     for _ in 0..3_000 {
-        let replace = [
-            ("x", "medium purple tropical fish"),
-            ("y", "a medium purple tropical fish"),
-        ];
+        let replace =
+            [("x", "medium purple tropical fish"), ("y", "a medium purple tropical fish")];
         let a = clause("replace", &replace, false, &mut rng);
         let b = clause("background", &[("color", "grey")], false, &mut rng);
         let text = fill("multi", &[("a", &a), ("b", &b)], false, &mut rng);
@@ -125,22 +102,14 @@ fn long_phrases_fit() {
 fn the_same_stream_gives_the_same_sentence_and_slots_stay() {
     let say = |seed| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        fill(
-            "rel_left",
-            &[("x", "an apple"), ("y", "unicorn")],
-            false,
-            &mut rng,
-        )
+        fill("rel_left", &[("x", "an apple"), ("y", "unicorn")], false, &mut rng)
     };
     for seed in 0..500 {
         let text = say(seed);
         assert_eq!(text, say(seed));
         let says = |words: &[&str]| text.split(' ').any(|part| words.contains(&part));
         let left = ["left", "leftward", "leftwards", "west"];
-        assert!(
-            says(&["apple"]) && says(&["unicorn"]) && says(&left),
-            "{text}"
-        );
+        assert!(says(&["apple"]) && says(&["unicorn"]) && says(&left), "{text}");
     }
     assert!((1..20).any(|seed| say(seed) != say(0)));
 }
@@ -149,10 +118,7 @@ fn the_same_stream_gives_the_same_sentence_and_slots_stay() {
 fn articles_agree_with_the_next_word() {
     let mut words = ["a", "orange", "an", "new", "an", "umbrella", "a", "ufo"].map(String::from);
     agree(&mut words);
-    assert_eq!(
-        words,
-        ["an", "orange", "a", "new", "an", "umbrella", "a", "ufo"]
-    );
+    assert_eq!(words, ["an", "orange", "a", "new", "an", "umbrella", "a", "ufo"]);
 }
 
 #[test]
@@ -175,11 +141,6 @@ fn print_sentences() {
         }
     }
     let begin = std::time::Instant::now();
-    let count = (0..100_000)
-        .filter(|_| !sentence("rel_left", false, &mut rng).is_empty())
-        .count();
-    println!(
-        "{:.2} µs a sentence",
-        begin.elapsed().as_secs_f64() / count as f64 * 1e6
-    );
+    let count = (0..100_000).filter(|_| !sentence("rel_left", false, &mut rng).is_empty()).count();
+    println!("{:.2} µs a sentence", begin.elapsed().as_secs_f64() / count as f64 * 1e6);
 }

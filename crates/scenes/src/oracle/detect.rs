@@ -49,11 +49,7 @@ pub struct Found {
 pub fn detect(picture: &RgbImage, style: Style) -> Detection {
     if picture.dimensions() != (CANVAS_PX, CANVAS_PX) {
         let empty = [false; CELLS * CELLS];
-        return Detection {
-            background: Background::White,
-            objects: Vec::new(),
-            empty,
-        };
+        return Detection { background: Background::White, objects: Vec::new(), empty };
     }
     let cells = cell_statistics(picture);
     let background = background(picture, &cells);
@@ -63,19 +59,13 @@ pub fn detect(picture: &RgbImage, style: Style) -> Detection {
     let mut objects: Vec<Found> = Vec::new();
     let mut taken = [false; CELLS * CELLS];
     for Candidate { found, .. } in candidates {
-        let Object {
-            row, col, cells, ..
-        } = found.object;
+        let Object { row, col, cells, .. } = found.object;
         if !cells_of(row, col, cells).any(|at| taken[at]) {
             cells_of(row, col, cells).for_each(|at| taken[at] = true);
             objects.push(found);
         }
     }
-    Detection {
-        background,
-        objects,
-        empty,
-    }
+    Detection { background, objects, empty }
 }
 
 /// A window with a drawing that may stand there.
@@ -103,13 +93,7 @@ fn candidates(
                     continue;
                 }
                 let bare = cells_of(row, col, cells).map(|at| bare[at]).sum();
-                let window = Window {
-                    picture: picture.as_raw(),
-                    blocks: &blocks,
-                    row,
-                    col,
-                    cells,
-                };
+                let window = Window { picture: picture.as_raw(), blocks: &blocks, row, col, cells };
                 candidates.extend(window.best(drawings, bare));
             }
         }
@@ -122,12 +106,8 @@ fn bare_errors(picture: &RgbImage, background: Background) -> [i64; CELLS * CELL
     let mut errors = [0; CELLS * CELLS];
     for (x, y, pixel) in picture.enumerate_pixels() {
         let square = |(&a, b): (&u8, u8)| i64::from(a.abs_diff(b)).pow(2);
-        errors[y as usize / CELL * CELLS + x as usize / CELL] += pixel
-            .0
-            .iter()
-            .zip(background.rgb())
-            .map(square)
-            .sum::<i64>();
+        errors[y as usize / CELL * CELLS + x as usize / CELL] +=
+            pixel.0.iter().zip(background.rgb()).map(square).sum::<i64>();
     }
     errors
 }
@@ -147,9 +127,7 @@ struct CellStatistics {
 
 impl CellStatistics {
     fn is_flat(&self) -> bool {
-        self.deviation
-            .iter()
-            .all(|&deviation| deviation < FLAT_DEVIATION)
+        self.deviation.iter().all(|&deviation| deviation < FLAT_DEVIATION)
     }
 
     fn is_near(&self, background: Background) -> bool {
@@ -173,35 +151,22 @@ fn cell_statistics(picture: &RgbImage) -> [CellStatistics; CELLS * CELLS] {
         let variance = |[sum, squares]: [u32; 2]| {
             (squares as f32 / area - (sum as f32 / area).powi(2)).max(0.0)
         };
-        CellStatistics {
-            mean,
-            deviation: cell.map(|sums| variance(sums).sqrt()),
-        }
+        CellStatistics { mean, deviation: cell.map(|sums| variance(sums).sqrt()) }
     })
 }
 
 /// Named colour nearest to the median of the flat cells; with few of them, the named colour that
 /// most pixels come near to.
 fn background(picture: &RgbImage, cells: &[CellStatistics]) -> Background {
-    let flat: Vec<[f32; 3]> = cells
-        .iter()
-        .filter(|c| c.is_flat())
-        .map(|c| c.mean)
-        .collect();
+    let flat: Vec<[f32; 3]> = cells.iter().filter(|c| c.is_flat()).map(|c| c.mean).collect();
     if flat.len() < FEW_FLAT_CELLS {
         let near = |colour: Background| {
             let close =
                 |(&value, of): (&u8, u8)| f32::from(value.abs_diff(of)) <= BACKGROUND_DISTANCE;
-            picture
-                .pixels()
-                .filter(|p| p.0.iter().zip(colour.rgb()).all(close))
-                .count()
+            picture.pixels().filter(|p| p.0.iter().zip(colour.rgb()).all(close)).count()
         };
         let most = |a: &Background, b: &Background| near(*a).cmp(&near(*b)).then(b.cmp(a));
-        return Background::ALL
-            .into_iter()
-            .max_by(most)
-            .unwrap_or(Background::White);
+        return Background::ALL.into_iter().max_by(most).unwrap_or(Background::White);
     }
     let median = |channel: usize| {
         let mut values: Vec<f32> = flat.iter().map(|mean| mean[channel]).collect();
@@ -210,18 +175,10 @@ fn background(picture: &RgbImage, cells: &[CellStatistics]) -> Background {
     };
     let median = [median(0), median(1), median(2)];
     let distance = |colour: &Background| -> f32 {
-        colour
-            .rgb()
-            .iter()
-            .zip(median)
-            .map(|(&value, m)| (f32::from(value) - m).powi(2))
-            .sum()
+        colour.rgb().iter().zip(median).map(|(&value, m)| (f32::from(value) - m).powi(2)).sum()
     };
     let nearest = |a: &Background, b: &Background| distance(a).total_cmp(&distance(b));
-    Background::ALL
-        .into_iter()
-        .min_by(nearest)
-        .unwrap_or(Background::White)
+    Background::ALL.into_iter().min_by(nearest).unwrap_or(Background::White)
 }
 
 /// A square of whole cells of a picture.
@@ -270,20 +227,9 @@ impl Window<'_> {
         if error > limit || psnr_db - self::psnr_db(rival, side) < MARGIN_DB {
             return None;
         }
-        let Self {
-            row, col, cells, ..
-        } = *self;
-        let object = Object {
-            class: drawing.class,
-            tint: drawing.tint,
-            row,
-            col,
-            cells,
-        };
-        Some(Candidate {
-            found: Found { object, psnr_db },
-            explained: bare - error,
-        })
+        let Self { row, col, cells, .. } = *self;
+        let object = Object { class: drawing.class, tint: drawing.tint, row, col, cells };
+        Some(Candidate { found: Found { object, psnr_db }, explained: bare - error })
     }
 
     /// A lower bound of [`Self::error`] from sums of blocks.
@@ -296,12 +242,7 @@ impl Window<'_> {
             let from = (y * across + usize::from(self.col) * per_cell) * 3;
             let here = &self.blocks[from..from + length];
             // At most 48 terms of (16 · 255)²: fits 32 bits.
-            error += i64::from(
-                here.iter()
-                    .zip(row)
-                    .map(|(a, b)| (a - b) * (a - b))
-                    .sum::<i32>(),
-            );
+            error += i64::from(here.iter().zip(row).map(|(a, b)| (a - b) * (a - b)).sum::<i32>());
         }
         error / i64::from(BLOCK_AREA)
     }

@@ -41,28 +41,16 @@ impl Clauses {
         let still: Vec<Option<usize>> = scene
             .objects
             .iter()
-            .map(|object| {
-                detection
-                    .objects
-                    .iter()
-                    .position(|found| found.object == *object)
-            })
+            .map(|object| detection.objects.iter().position(|found| found.object == *object))
             .collect();
         let mut used = vec![false; detection.objects.len()];
         clauses.read_kept(scene, check, &still, &mut used);
         clauses.read_some(scene, check, &still, &mut used);
         clauses.read_new(check, detection, &mut used);
         clauses.read_gone(scene, check, &still, &used);
-        for (at, found) in detection
-            .objects
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| !used[*at])
-        {
+        for (at, found) in detection.objects.iter().enumerate().filter(|(at, _)| !used[*at]) {
             clauses.unexpected.push(at);
-            clauses
-                .faults
-                .push(format!("unexpected {}", told(found.object)));
+            clauses.faults.push(format!("unexpected {}", told(found.object)));
         }
         clauses
     }
@@ -79,11 +67,7 @@ impl Clauses {
 
     /// Share of the kept objects that were found; 1 if none had to stay.
     pub(super) fn kept_share(&self) -> f32 {
-        if self.kept.0 == 0 {
-            1.0
-        } else {
-            self.kept.1 as f32 / self.kept.0 as f32
-        }
+        if self.kept.0 == 0 { 1.0 } else { self.kept.1 as f32 / self.kept.0 as f32 }
     }
 
     fn clause(&mut self, holds: bool, fault: impl FnOnce() -> String) {
@@ -108,8 +92,7 @@ impl Clauses {
                 self.kept.1 += 1;
                 used[found] = true;
             } else {
-                self.faults
-                    .push(format!("no longer as it was: {}", told(scene.objects[at])));
+                self.faults.push(format!("no longer as it was: {}", told(scene.objects[at])));
             }
         }
     }
@@ -122,10 +105,7 @@ impl Clauses {
         used: &mut [bool],
     ) {
         for some in &check.some {
-            let here = some
-                .of
-                .iter()
-                .filter_map(|&at| still.get(at).copied().flatten());
+            let here = some.of.iter().filter_map(|&at| still.get(at).copied().flatten());
             let stayed = here.inspect(|&found| used[found] = true).count();
             let name = some.of.first().and_then(|&at| scene.objects.get(at));
             let name = name.map_or("?", |object| object.class.class().plural.as_str());
@@ -143,15 +123,11 @@ impl Clauses {
             let matched = assign(at, &check.new, detection, &mut visited, &mut owner);
             self.clause(matched, || {
                 let new = &check.new[at];
-                let tint = new
-                    .tint
-                    .map_or(String::new(), |tint| format!("{} ", tint.name()));
+                let tint = new.tint.map_or(String::new(), |tint| format!("{} ", tint.name()));
                 format!("no {tint}{} at any of its places", new.class.class().name)
             });
         }
-        self.new_found = (0..owner.len())
-            .filter(|&found| owner[found].is_some())
-            .collect();
+        self.new_found = (0..owner.len()).filter(|&found| owner[found].is_some()).collect();
         self.new_found.iter().for_each(|&found| used[found] = true);
     }
 
@@ -172,12 +148,7 @@ fn assign(
     visited: &mut [bool],
     owner: &mut [Option<usize>],
 ) -> bool {
-    for (found, object) in detection
-        .objects
-        .iter()
-        .map(|found| found.object)
-        .enumerate()
-    {
+    for (found, object) in detection.objects.iter().map(|found| found.object).enumerate() {
         let place = [object.row, object.col, object.cells];
         let fits = new[at].class == object.class
             && new[at].tint == object.tint
@@ -205,14 +176,9 @@ fn told(object: Object) -> String {
         3 => "medium",
         _ => "large",
     };
-    let tint = object
-        .tint
-        .map_or(String::new(), |tint| format!("{} ", tint.name()));
+    let tint = object.tint.map_or(String::new(), |tint| format!("{} ", tint.name()));
     let Object { row, col, .. } = object;
     let name = &object.class.class().name;
-    debug_assert!(
-        row < GRID && col < GRID,
-        "a detected object lies on the canvas"
-    );
+    debug_assert!(row < GRID && col < GRID, "a detected object lies on the canvas");
     format!("{size} {tint}{name} at row {row}, column {col}")
 }

@@ -62,12 +62,7 @@ fn drawing(
     }
     let side = usize::from(cells) * CELL_PX as usize;
     let blocks = block_sums(&pixels, side, side);
-    Drawing {
-        class,
-        tint,
-        pixels,
-        blocks,
-    }
+    Drawing { class, tint, pixels, blocks }
 }
 
 /// Sums of the 4×4 blocks of an RGB picture, `[height / 4, width / 4, 3]`.

@@ -57,10 +57,7 @@ fn scene(rng: &mut ChaCha8Rng, style: Style) -> Scene {
             objects.push(object);
         }
     }
-    Scene {
-        background,
-        objects,
-    }
+    Scene { background, objects }
 }
 
 /// Found = true objects, in any order, each perfect; every other cell is empty.
@@ -69,12 +66,8 @@ fn difference(scene: &Scene, detection: &Detection) -> Option<String> {
     let mut found: Vec<Object> = detection.objects.iter().map(|found| found.object).collect();
     truth.sort_by_key(|o| (o.row, o.col));
     found.sort_by_key(|o| (o.row, o.col));
-    (truth != found || scene.background != detection.background).then(|| {
-        format!(
-            "{:?}: {truth:?}\n  found {:?}",
-            scene.background, detection.objects
-        )
-    })
+    (truth != found || scene.background != detection.background)
+        .then(|| format!("{:?}: {truth:?}\n  found {:?}", scene.background, detection.objects))
 }
 
 #[test]
@@ -89,10 +82,7 @@ fn every_object_of_true_scenes_is_found_and_nothing_else() {
             objects += scene.objects.len();
             wrong.extend(difference(&scene, &detect(&render(&scene, style), style)));
         }
-        println!(
-            "{style:?}: {objects} objects in {SCENES} scenes, {} scenes wrong",
-            wrong.len()
-        );
+        println!("{style:?}: {objects} objects in {SCENES} scenes, {} scenes wrong", wrong.len());
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 }
@@ -105,14 +95,7 @@ fn worn(picture: &RgbImage, rng: &mut ChaCha8Rng) -> RgbImage {
             let at = |v: u32, d: i64| (i64::from(v) + d).clamp(0, side) as u32;
             picture.get_pixel(at(x, dx), at(y, dy)).0.map(f32::from)
         };
-        let around = [
-            near(0, 0),
-            near(0, 0),
-            near(1, 0),
-            near(-1, 0),
-            near(0, 1),
-            near(0, -1),
-        ];
+        let around = [near(0, 0), near(0, 0), near(1, 0), near(-1, 0), near(0, 1), near(0, -1)];
         let noise = below(rng, 7) as f32 - 3.0;
         let mean = |channel: usize| around.iter().map(|p| p[channel]).sum::<f32>() / 6.0;
         image::Rgb([0, 1, 2].map(|channel| (mean(channel) + noise).round().clamp(0.0, 255.0) as u8))
@@ -138,10 +121,7 @@ fn worn_pictures_keep_nearly_all_their_objects() {
         println!(
             "{style:?}: {found} of {objects} found, {extra} wrong, {background} of {SCENES} backgrounds"
         );
-        assert!(
-            found * 100 >= objects * 97,
-            "{style:?}: {found} of {objects}"
-        );
+        assert!(found * 100 >= objects * 97, "{style:?}: {found} of {objects}");
         assert_eq!(background, SCENES, "{style:?}");
     }
 }
@@ -149,13 +129,8 @@ fn worn_pictures_keep_nearly_all_their_objects() {
 #[test]
 fn noise_and_other_sizes_give_nothing() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let noise = RgbImage::from_fn(64, 64, |_, _| {
-        image::Rgb([0; 3].map(|_: u8| rng.next_u32() as u8))
-    });
+    let noise =
+        RgbImage::from_fn(64, 64, |_, _| image::Rgb([0; 3].map(|_: u8| rng.next_u32() as u8)));
     assert!(detect(&noise, Style::Fluent3d).objects.is_empty());
-    assert!(
-        detect(&RgbImage::new(32, 64), Style::Fluent3d)
-            .objects
-            .is_empty()
-    );
+    assert!(detect(&RgbImage::new(32, 64), Style::Fluent3d).objects.is_empty());
 }

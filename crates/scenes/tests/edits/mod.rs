@@ -3,13 +3,8 @@
 use earl_scenes::{EVAL_SEED, Example, Object, Op, Scene, Score, Split, example, judge, render};
 use image::RgbImage;
 
-const SPLITS: [Split; 5] = [
-    Split::Train,
-    Split::Seen,
-    Split::Classes,
-    Split::Phrases,
-    Split::Style,
-];
+const SPLITS: [Split; 5] =
+    [Split::Train, Split::Seen, Split::Classes, Split::Phrases, Split::Style];
 const OPS: [Op; 11] = [
     Op::Add,
     Op::Remove,
@@ -26,15 +21,9 @@ const OPS: [Op; 11] = [
 
 /// `each` examples of every operation and split.
 pub(crate) fn examples(each: u64) -> impl Iterator<Item = Example> {
-    let kinds = SPLITS
-        .into_iter()
-        .flat_map(|split| OPS.map(|op| (split, op)));
+    let kinds = SPLITS.into_iter().flat_map(|split| OPS.map(|op| (split, op)));
     kinds.flat_map(move |(split, op)| {
-        let seed = if split == Split::Train {
-            5
-        } else {
-            EVAL_SEED + 5
-        };
+        let seed = if split == Split::Train { 5 } else { EVAL_SEED + 5 };
         (0..each).map(move |index| example(seed, index, split, Some(op)))
     })
 }
@@ -42,14 +31,7 @@ pub(crate) fn examples(each: u64) -> impl Iterator<Item = Example> {
 /// The verdict on a picture.
 pub(crate) fn score(example: &Example, edited: &RgbImage) -> Score {
     let source = render(&example.scene, example.style);
-    judge(
-        &source,
-        edited,
-        None,
-        &example.scene,
-        &example.check,
-        example.style,
-    )
+    judge(&source, edited, None, &example.scene, &example.check, example.style)
 }
 
 /// The verdict on the picture of a scene.

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 /// Flags of `bench`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
     what: What,
     /// Print one JSON object on stdout.
@@ -63,7 +63,7 @@ enum What {
 ///
 /// # Errors
 /// For a model or configuration that can't be read.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let figures = match &args.what {
         What::Kernels { filter, repeats } => kernels(*repeats, filter),
         What::Edit { model, limit } => edits(&Stored::read(model)?, *limit)?,
@@ -113,13 +113,7 @@ fn edits(stored: &Stored, limit: u64) -> Result<Value> {
             "tokens_per_edit": tokens as f64 / limit as f64,
             "forwards_per_edit": forwards as f64 / limit as f64,
         });
-        modes.insert(
-            serde_json::to_value(mode)?
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
-            figures,
-        );
+        modes.insert(serde_json::to_value(mode)?.as_str().unwrap_or_default().to_owned(), figures);
     }
     Ok(json!({ "edits": limit, "modes": modes }))
 }
@@ -127,21 +121,14 @@ fn edits(stored: &Stored, limit: u64) -> Result<Value> {
 fn sft(config: &RunConfig, steps: u64) -> Result<Value> {
     let model = config.model_config()?;
     let book = tok::codebook(&config.tok, model.vision.codebook_size, |_, _| ())?;
-    let codes = CodeTable::new(
-        &LayeredVq::new(&model.vision, book.layers)?,
-        Style::Fluent3d,
-    );
+    let codes = CodeTable::new(&LayeredVq::new(&model.vision, book.layers)?, Style::Fluent3d);
     let mut rates = Vec::new();
     for precision in [Matmul::Full, Matmul::Mixed] {
         set_matmul(precision);
         let device = DeviceName::Flex.open()?.autodiff();
         let mut trainer = Trainer::new(config.sft.clone(), &model, device)?;
         let vocabulary = trainer.vocabulary().clone();
-        let maker = BatchMaker {
-            vocabulary: &vocabulary,
-            codes: &codes,
-            config: &config.sft.data,
-        };
+        let maker = BatchMaker { vocabulary: &vocabulary, codes: &codes, config: &config.sft.data };
         trainer.step(&maker.make(0)?)?;
         let start = Instant::now();
         let mut edits = 0;

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 /// Flags of `edit`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The model: a bundle, a run or a safetensors file.
     #[arg(long, default_value = "models/tiny")]
     model: PathBuf,
@@ -76,14 +76,10 @@ struct Line {
 /// # Errors
 /// For a model or picture that can't be read, a sentence that is not understood, or a place that
 /// can't be written; nothing is written then.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let stored = Stored::read(&args.model)?;
     let editor = stored.editor(&args.device.open()?)?;
-    let bench = Workbench {
-        editor,
-        sha256: stored.sha256,
-        args,
-    };
+    let bench = Workbench { editor, sha256: stored.sha256, args };
     match (&args.batch, &args.image, &args.instruction) {
         (Some(batch), ..) => bench.batch(batch),
         (None, Some(image), Some(instruction)) => bench.single(image, instruction),
@@ -136,20 +132,12 @@ impl Workbench<'_> {
         let mut best: Option<(u64, EditOutcome)> = None;
         for at in 0..self.args.candidates {
             let outcome = self.candidate(&opened.picture, instruction, seed.wrapping_add(at))?;
-            tried.push(Candidate {
-                seed: seed.wrapping_add(at),
-                log_prob: outcome.log_prob,
-            });
-            if best
-                .as_ref()
-                .is_none_or(|(_, best)| outcome.log_prob > best.log_prob)
-            {
+            tried.push(Candidate { seed: seed.wrapping_add(at), log_prob: outcome.log_prob });
+            if best.as_ref().is_none_or(|(_, best)| outcome.log_prob > best.log_prob) {
                 best = Some((seed.wrapping_add(at), outcome));
             }
         }
-        let Some((seed, outcome)) = best else {
-            bail!("no candidate")
-        };
+        let Some((seed, outcome)) = best else { bail!("no candidate") };
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         let recipe = json!({
             "v": 1, "model": self.sha256, "instruction": instruction, "mode": self.args.mode.mode(),
@@ -157,11 +145,7 @@ impl Workbench<'_> {
             "image": hex_sha256(outcome.source.as_raw()),
         });
         let png = encode_png(&outcome.image, Some(("earl-recipe", &recipe.to_string())))?;
-        let notes: Vec<String> = opened
-            .notes
-            .into_iter()
-            .chain(outcome.fitted.clone())
-            .collect();
+        let notes: Vec<String> = opened.notes.into_iter().chain(outcome.fitted.clone()).collect();
         let facts = json!({
             "recipe": recipe, "notes": notes, "plan": outcome.plan,
             "width": outcome.image.width(), "height": outcome.image.height(),
@@ -169,11 +153,7 @@ impl Workbench<'_> {
             "tokens": outcome.tokens, "forwards": outcome.forwards, "log_prob": outcome.log_prob,
             "candidates": tried, "milliseconds": milliseconds,
         });
-        Ok(Edited {
-            png,
-            facts,
-            text: describe(&outcome, &notes, milliseconds),
-        })
+        Ok(Edited { png, facts, text: describe(&outcome, &notes, milliseconds) })
     }
 
     fn candidate(
@@ -189,11 +169,9 @@ impl Workbench<'_> {
             seed: Seed(seed),
             temperature: if warm { 1.0 } else { self.args.temperature },
         };
-        Ok(pollster::block_on(self.editor.edit(
-            source,
-            &request,
-            &mut |_| ControlFlow::Continue(()),
-        ))?)
+        Ok(pollster::block_on(
+            self.editor.edit(source, &request, &mut |_| ControlFlow::Continue(())),
+        )?)
     }
 
     fn batch(&self, file: &Path) -> Result<()> {
@@ -202,15 +180,9 @@ impl Workbench<'_> {
         let folder = &self.args.out;
         fs::create_dir_all(folder).with_context(|| format!("making `{}`", folder.display()))?;
         let start = Instant::now();
-        let lines: Vec<&str> = text
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        let results: Vec<Result<Value>> = lines
-            .par_iter()
-            .enumerate()
-            .map(|(at, line)| self.line(file, at, line))
-            .collect();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let results: Vec<Result<Value>> =
+            lines.par_iter().enumerate().map(|(at, line)| self.line(file, at, line)).collect();
         let results: Vec<Value> = results.into_iter().collect::<Result<_>>()?;
         let rows: Vec<String> = results.iter().map(ToString::to_string).collect();
         let mut text = rows.join("\n");
@@ -238,16 +210,8 @@ impl Workbench<'_> {
         let edit = || -> Result<Edited> {
             let line: Line = serde_json::from_str(line).context("not a line of a batch")?;
             let beside = file.parent().unwrap_or(Path::new("")).join(&line.image);
-            let image = if line.image.exists() {
-                line.image
-            } else {
-                beside
-            };
-            self.edit(
-                &image,
-                &line.instruction,
-                line.seed.unwrap_or(self.args.seed),
-            )
+            let image = if line.image.exists() { line.image } else { beside };
+            self.edit(&image, &line.instruction, line.seed.unwrap_or(self.args.seed))
         };
         match edit() {
             Ok(edited) => {
@@ -274,10 +238,7 @@ fn describe(outcome: &EditOutcome, notes: &[String], milliseconds: f64) -> Strin
         text += &format!("note: {note}\n");
     }
     for step in &outcome.plan {
-        let tint = step
-            .tint
-            .as_ref()
-            .map_or_else(String::new, |tint| format!("{tint} "));
+        let tint = step.tint.as_ref().map_or_else(String::new, |tint| format!("{tint} "));
         text += &match step.cells {
             0 => format!("{} {}\n", step.verb, step.name),
             cells => format!(

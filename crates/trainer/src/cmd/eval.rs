@@ -9,7 +9,7 @@ use crate::run_dir::write_file;
 use crate::store::Stored;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use earl_model::Mode;
+use earl_model::{Editor, Mode};
 use earl_scenes::{Example, Split};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -17,7 +17,7 @@ use std::time::Instant;
 
 /// Flags of `eval`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The model: a bundle, a run or a safetensors file.
     #[arg(long)]
     model: PathBuf,
@@ -58,7 +58,7 @@ pub struct Args {
 
 /// Benches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Bench {
+pub(crate) enum Bench {
     /// The scene world, judged by the oracle.
     #[default]
     Scenes,
@@ -66,7 +66,7 @@ pub enum Bench {
 
 /// Splits of the scene world.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum SplitName {
+pub(crate) enum SplitName {
     /// New scenes, everything else as in training.
     #[default]
     Seen,
@@ -83,7 +83,7 @@ pub enum SplitName {
 impl SplitName {
     /// The split itself.
     #[must_use]
-    pub fn split(self) -> Split {
+    pub(crate) fn split(self) -> Split {
         match self {
             Self::Seen => Split::Seen,
             Self::Classes => Split::Classes,
@@ -96,7 +96,7 @@ impl SplitName {
 
 /// Modes of an edit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ModeName {
+pub(crate) enum ModeName {
     /// The plan's boxes alone; everything outside them stays exactly.
     #[default]
     Local,
@@ -109,7 +109,7 @@ pub enum ModeName {
 impl ModeName {
     /// The mode itself.
     #[must_use]
-    pub fn mode(self) -> Mode {
+    pub(crate) fn mode(self) -> Mode {
         match self {
             Self::Local => Mode::Local,
             Self::Full => Mode::Full,
@@ -122,7 +122,7 @@ impl ModeName {
 ///
 /// # Errors
 /// For a model or bench file that can't be read.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let Bench::Scenes = args.bench;
     if args.best_of == 0 || args.limit == 0 {
         bail!("`--best-of` and `--limit` must be at least 1");
@@ -134,31 +134,9 @@ pub fn run(args: &Args) -> Result<()> {
         eprintln!("warning: bench file {line}");
     }
     let start = Instant::now();
-    let total = (examples.len() * args.seed.len()) as u64;
-    let progress = Mutex::new((Progress::new("eval", 0, total), 0u64));
-    let done = || {
-        if let Ok(mut progress) = progress.lock() {
-            progress.1 += 1;
-            let at = progress.1;
-            progress.0.step(at, "");
-        }
-    };
-    let mut rows = Vec::new();
-    for &seed in &args.seed {
-        let settings = Settings {
-            mode: args.mode.mode(),
-            temperature: args.temperature,
-            seed,
-            best_of: args.best_of,
-        };
-        rows.extend(evaluate(&editor, &examples, settings, &done)?);
-    }
+    let rows = rows(args, &editor, &examples)?;
     let facts = Facts {
-        split: args
-            .bench_file
-            .as_ref()
-            .map_or(args.split.split().name(), |_| "file")
-            .to_owned(),
+        split: args.bench_file.as_ref().map_or(args.split.split().name(), |_| "file").to_owned(),
         model: args.model.display().to_string(),
         model_sha256: stored.sha256.clone(),
         mode: args.mode.mode(),
@@ -180,6 +158,26 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
+/// Every example once a seed.
+fn rows(args: &Args, editor: &Editor, examples: &[Example]) -> Result<Vec<Row>> {
+    let total = (examples.len() * args.seed.len()) as u64;
+    let progress = Mutex::new((Progress::new("eval", 0, total), 0u64));
+    let done = || {
+        if let Ok(mut progress) = progress.lock() {
+            progress.1 += 1;
+            let at = progress.1;
+            progress.0.step(at, "");
+        }
+    };
+    let (mode, temperature, best_of) = (args.mode.mode(), args.temperature, args.best_of);
+    let mut rows = Vec::new();
+    for &seed in &args.seed {
+        let settings = Settings { mode, temperature, seed, best_of };
+        rows.extend(evaluate(editor, examples, settings, &done)?);
+    }
+    Ok(rows)
+}
+
 fn examples(args: &Args) -> Result<(Vec<Example>, Vec<String>)> {
     let Some(path) = &args.bench_file else {
         let make = |index| earl_scenes::example(args.data_seed, index, args.split.split(), None);
@@ -190,13 +188,8 @@ fn examples(args: &Args) -> Result<(Vec<Example>, Vec<String>)> {
     let (mut examples, bad) = earl_scenes::read_bench(&text);
     examples.truncate(args.limit);
     if examples.is_empty() {
-        let first = bad
-            .first()
-            .map_or_else(String::new, |line| format!(" ({line})"));
-        bail!(
-            "`{}` holds no example{first}; `docs/SCENES.md` gives the format",
-            path.display()
-        );
+        let first = bad.first().map_or_else(String::new, |line| format!(" ({line})"));
+        bail!("`{}` holds no example{first}; `docs/SCENES.md` gives the format", path.display());
     }
     Ok((examples, bad.iter().map(ToString::to_string).collect()))
 }
@@ -204,24 +197,12 @@ fn examples(args: &Args) -> Result<(Vec<Example>, Vec<String>)> {
 /// `rows.jsonl`, `report.json`, `wrong.png` and `right.png`.
 fn write_out(folder: &Path, rows: &[Row], report: &Report) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("making `{}`", folder.display()))?;
-    let lines: Vec<String> = rows
-        .iter()
-        .map(serde_json::to_string)
-        .collect::<Result<_, _>>()?;
-    write_file(
-        &folder.join("rows.jsonl"),
-        (lines.join("\n") + "\n").as_bytes(),
-    )?;
-    write_file(
-        &folder.join("report.json"),
-        &serde_json::to_vec_pretty(report)?,
-    )?;
+    let lines: Vec<String> = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+    write_file(&folder.join("rows.jsonl"), (lines.join("\n") + "\n").as_bytes())?;
+    write_file(&folder.join("report.json"), &serde_json::to_vec_pretty(report)?)?;
     for (name, success) in [("wrong.png", false), ("right.png", true)] {
-        let chosen: Vec<&Row> = rows
-            .iter()
-            .filter(|row| row.score.success == success)
-            .take(48)
-            .collect();
+        let chosen: Vec<&Row> =
+            rows.iter().filter(|row| row.score.success == success).take(48).collect();
         let sheet: Vec<Vec<image::RgbImage>> = chosen
             .chunks(3)
             .map(|chunk| chunk.iter().flat_map(|row| row.pictures.clone()).collect())

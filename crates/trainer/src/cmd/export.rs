@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// Flags of `export`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The model: a run, a bundle or a safetensors file.
     #[arg(long)]
     model: PathBuf,
@@ -60,7 +60,7 @@ const LICENCE: &str = "MIT OR Apache-2.0";
 ///
 /// # Errors
 /// For a model that can't be read or a place that can't be written.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let stored = Stored::read(&args.model)?;
     let tensors = stored.edit_tensors();
     let bytes = match args.format {
@@ -75,11 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
             })?;
             write_bundle(&args.out, &packed)?;
             packed.manifest.len()
-                + packed
-                    .chunks
-                    .iter()
-                    .map(|(_, chunk)| chunk.len())
-                    .sum::<usize>()
+                + packed.chunks.iter().map(|(_, chunk)| chunk.len()).sum::<usize>()
         }
     };
     let written = Stored::read(&args.out)?;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// Flags of `inspect`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// A bundle, a run or a safetensors file.
     model: PathBuf,
     /// List every tensor.
@@ -25,14 +25,10 @@ pub struct Args {
 ///
 /// # Errors
 /// If it can't be read or is damaged: says where.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let stored = Stored::read(&args.model)?;
     let count = |prefix: &str| -> usize {
-        stored
-            .part(prefix)
-            .values()
-            .map(|tensor| tensor.data.len())
-            .sum()
+        stored.part(prefix).values().map(|tensor| tensor.data.len()).sum()
     };
     let (lm, vision) = (count(LM_PREFIX), count(VISION_PREFIX));
     let mut facts = json!({
@@ -46,9 +42,8 @@ pub fn run(args: &Args) -> Result<()> {
         let manifest = parse_manifest(&bytes)?;
         let mut stored_as = std::collections::BTreeMap::<String, u64>::new();
         for tensor in &manifest.tensors {
-            *stored_as
-                .entry(format!("{:?}", tensor.dtype).to_lowercase())
-                .or_default() += tensor.length;
+            *stored_as.entry(format!("{:?}", tensor.dtype).to_lowercase()).or_default() +=
+                tensor.length;
         }
         facts["bundle"] = json!({
             "version": manifest.version, "bytes": manifest.size, "chunks": manifest.chunks.len(),
@@ -74,10 +69,9 @@ pub fn run(args: &Args) -> Result<()> {
 fn without_words(config: &Value) -> Value {
     match config {
         Value::Array(items) if items.len() > 20 => json!(format!("{} entries", items.len())),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(key, value)| (key.clone(), without_words(value)))
-            .collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| (key.clone(), without_words(value))).collect()
+        }
         other => other.clone(),
     }
 }

@@ -1,14 +1,14 @@
 //! The verbs, one file each: flags, and the call into the room that does the work.
 
-pub mod bench;
-pub mod edit;
-pub mod eval;
-pub mod export;
-pub mod inspect;
-pub mod report;
-pub mod scenes;
-pub mod sft;
-pub mod tok;
+pub(crate) mod bench;
+pub(crate) mod edit;
+pub(crate) mod eval;
+pub(crate) mod export;
+pub(crate) mod inspect;
+pub(crate) mod report;
+pub(crate) mod scenes;
+pub(crate) mod sft;
+pub(crate) mod tok;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -18,21 +18,15 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// If stdout is closed.
-#[allow(
-    clippy::print_stdout,
-    reason = "the one place that writes data to stdout"
-)]
-pub fn print_json(value: &impl Serialize) -> Result<()> {
+#[allow(clippy::print_stdout, reason = "the one place that writes data to stdout")]
+pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
     println!("{}", serde_json::to_string(value)?);
     Ok(())
 }
 
 /// Prints lines for people on stdout.
-#[allow(
-    clippy::print_stdout,
-    reason = "results for people, beside `print_json`"
-)]
-pub fn print_lines(text: &str) {
+#[allow(clippy::print_stdout, reason = "results for people, beside `print_json`")]
+pub(crate) fn print_lines(text: &str) {
     println!("{}", text.trim_end());
 }
 
@@ -40,13 +34,11 @@ pub fn print_lines(text: &str) {
 ///
 /// # Errors
 /// If no name is free.
-pub fn run_folder(asked: Option<&Path>, verb: &str, config: &Path) -> Result<PathBuf> {
+pub(crate) fn run_folder(asked: Option<&Path>, verb: &str, config: &Path) -> Result<PathBuf> {
     if let Some(asked) = asked {
         return Ok(asked.to_owned());
     }
-    let name = config
-        .file_stem()
-        .map_or_else(|| "default".into(), |stem| stem.to_string_lossy());
+    let name = config.file_stem().map_or_else(|| "default".into(), |stem| stem.to_string_lossy());
     let free = (1..10_000)
         .map(|n| PathBuf::from(format!("runs/{verb}-{name}-{n}")))
         .find(|path| !path.exists());
@@ -57,12 +49,8 @@ pub fn run_folder(asked: Option<&Path>, verb: &str, config: &Path) -> Result<Pat
 ///
 /// # Errors
 /// If it holds files already and `force` is off, or can't be made.
-pub fn output_folder(path: &Path, force: bool) -> Result<()> {
-    if !force
-        && path.is_dir()
-        && path
-            .read_dir()
-            .is_ok_and(|mut entries| entries.next().is_some())
+pub(crate) fn output_folder(path: &Path, force: bool) -> Result<()> {
+    if !force && path.is_dir() && path.read_dir().is_ok_and(|mut entries| entries.next().is_some())
     {
         bail!(
             "`{}` is not empty; pass `--force` to write into it, or another `--out`",

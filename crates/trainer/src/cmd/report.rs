@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Flags of `report`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Folders of runs; several share each chart.
     #[arg(required = true)]
     runs: Vec<PathBuf>,
@@ -21,16 +21,8 @@ pub struct Args {
 }
 
 /// Figures with a chart of their own, in this order.
-const CURVES: [&str; 8] = [
-    "loss",
-    "control",
-    "code",
-    "seeing",
-    "named",
-    "grad_norm",
-    "rate",
-    "mean_squared_error",
-];
+const CURVES: [&str; 8] =
+    ["loss", "control", "code", "seeing", "named", "grad_norm", "rate", "mean_squared_error"];
 /// Points of a curve; longer ones are averaged in equal pieces.
 const POINTS: usize = 400;
 
@@ -45,20 +37,14 @@ struct Run {
 ///
 /// # Errors
 /// If a folder holds no run or the page can't be written.
-pub fn run(args: &Args) -> Result<()> {
-    let runs: Vec<Run> = args
-        .runs
-        .iter()
-        .map(|root| Run::read(root))
-        .collect::<Result<_>>()?;
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let runs: Vec<Run> = args.runs.iter().map(|root| Run::read(root)).collect::<Result<_>>()?;
     let mut page = String::from(HEAD);
     for key in CURVES {
         let series: Vec<Series> = runs.iter().filter_map(|run| run.curve(key)).collect();
         if !series.is_empty() {
-            page += &format!(
-                "<figure><figcaption>{key}</figcaption>{}</figure>\n",
-                chart(&series)?
-            );
+            page +=
+                &format!("<figure><figcaption>{key}</figcaption>{}</figure>\n", chart(&series)?);
         }
     }
     for run in &runs {
@@ -81,27 +67,18 @@ impl Run {
         let path = run.path("metrics.jsonl");
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("reading `{}`", path.display()))?;
-        let metrics = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect();
+        let metrics = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let mut pictures = Vec::new();
         for entry in std::fs::read_dir(run.path("samples"))? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "png") {
-                let name = path
-                    .file_name()
-                    .map_or_else(String::new, |name| name.to_string_lossy().into());
+                let name =
+                    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
                 pictures.push((name, std::fs::read(&path)?));
             }
         }
         pictures.sort();
-        Ok(Self {
-            name: root.display().to_string(),
-            config: run.config()?,
-            metrics,
-            pictures,
-        })
+        Ok(Self { name: root.display().to_string(), config: run.config()?, metrics, pictures })
     }
 
     /// (step, value) of a figure, thinned to [`POINTS`].
@@ -111,26 +88,16 @@ impl Run {
         let piece = points.len().div_ceil(POINTS).max(1);
         let average = |points: &[(f64, f64)]| {
             let count = points.len() as f64;
-            let sum = points
-                .iter()
-                .fold((0.0, 0.0), |sum, at| (sum.0 + at.0, sum.1 + at.1));
+            let sum = points.iter().fold((0.0, 0.0), |sum, at| (sum.0 + at.0, sum.1 + at.1));
             (sum.0 / count, sum.1 / count)
         };
         let points: Vec<(f64, f64)> = points.chunks(piece).map(average).collect();
-        (points.len() > 1).then(|| Series {
-            name: self.name.clone(),
-            points,
-        })
+        (points.len() > 1).then(|| Series { name: self.name.clone(), points })
     }
 
     fn section(&self) -> String {
         let mut text = format!("<h2>{}</h2>\n", escape(&self.name));
-        if let Some(probe) = self
-            .metrics
-            .iter()
-            .rev()
-            .find(|line| line["probe"].is_object())
-        {
+        if let Some(probe) = self.metrics.iter().rev().find(|line| line["probe"].is_object()) {
             text += &probe_table(probe);
         }
         for (name, png) in &self.pictures {
@@ -160,10 +127,7 @@ fn probe_table(line: &Value) -> String {
             if whole == 0.0 {
                 "–".to_owned()
             } else {
-                format!(
-                    "{:.0} %",
-                    100.0 * tally[part].as_f64().unwrap_or(0.0) / whole
-                )
+                format!("{:.0} %", 100.0 * tally[part].as_f64().unwrap_or(0.0) / whole)
             }
         };
         text += &format!(
@@ -180,10 +144,7 @@ fn probe_table(line: &Value) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Flags of `scenes`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// How many examples.
     #[arg(long, default_value_t = 100)]
     count: u64,
@@ -44,10 +44,7 @@ pub struct Args {
 
 fn parse_op(name: &str) -> Result<Op, String> {
     let names = Op::ALL.map(Op::name).join(", ");
-    Op::ALL
-        .into_iter()
-        .find(|op| op.name() == name)
-        .ok_or(format!("it must be one of {names}"))
+    Op::ALL.into_iter().find(|op| op.name() == name).ok_or(format!("it must be one of {names}"))
 }
 
 /// Examples on a contact sheet.
@@ -57,7 +54,7 @@ const ON_SHEET: usize = 60;
 ///
 /// # Errors
 /// If the folder can't be written.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(folder) = &args.page_assets {
         return page::write(folder);
     }
@@ -71,14 +68,8 @@ pub fn run(args: &Args) -> Result<()> {
     for index in 0..args.count {
         let made = example(args.seed, index, args.split.split(), args.op);
         let name = format!("{index:06}.png");
-        picture::write(
-            &out.join("source").join(&name),
-            &render(&made.scene, made.style),
-        )?;
-        picture::write(
-            &out.join("target").join(&name),
-            &render(&made.target, made.style),
-        )?;
+        picture::write(&out.join("source").join(&name), &render(&made.scene, made.style))?;
+        picture::write(&out.join("target").join(&name), &render(&made.target, made.style))?;
         let line = serde_json::json!({
             "image": format!("source/{name}"), "instruction": made.instruction, "seed": 0,
         });
@@ -104,16 +95,9 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Pictures side by side (source, true edit), and a page with the sentences below them.
 fn contact_sheet(folder: &Path, shown: &[Example]) -> Result<()> {
-    let pair = |made: &Example| {
-        [
-            render(&made.scene, made.style),
-            render(&made.target, made.style),
-        ]
-    };
-    let rows: Vec<Vec<image::RgbImage>> = shown
-        .chunks(5)
-        .map(|chunk| chunk.iter().flat_map(pair).collect())
-        .collect();
+    let pair = |made: &Example| [render(&made.scene, made.style), render(&made.target, made.style)];
+    let rows: Vec<Vec<image::RgbImage>> =
+        shown.chunks(5).map(|chunk| chunk.iter().flat_map(pair).collect()).collect();
     picture::write(&folder.join("contact.png"), &picture::sheet(&rows, 2))?;
     let mut page = String::from(concat!(
         "<!doctype html><meta charset=utf-8><title>Scenes</title><style>body{font:15px/1.4 system-ui;margin:2rem;",

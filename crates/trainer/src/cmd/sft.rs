@@ -24,7 +24,7 @@ use std::time::Instant;
 
 /// Flags of `sft`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Configuration of the run (TOML).
     #[arg(long, required_unless_present = "resume")]
     config: Option<PathBuf>,
@@ -68,7 +68,7 @@ struct Line<'a, T: Serialize> {
 ///
 /// # Errors
 /// For a bad configuration, a folder that can't be written, or a loss that is no number.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     interrupt::listen()?;
     let (run, config) = match &args.resume {
         Some(root) => {
@@ -93,9 +93,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
-    let Some(path) = &args.config else {
-        bail!("no configuration; pass `--config`")
-    };
+    let Some(path) = &args.config else { bail!("no configuration; pass `--config`") };
     let mut config = RunConfig::read(path)?;
     config.sft.steps = args.steps.unwrap_or(config.sft.steps);
     let folder = run_folder(args.out.as_deref(), "sft", path)?;
@@ -113,10 +111,7 @@ fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
 fn tokenizer(run: &RunDir, config: &RunConfig, model: &ModelConfig) -> Result<LayeredVq> {
     let path = run.path("weights/tokenizer.safetensors");
     if path.is_file() {
-        return Ok(LayeredVq::from_tensors(
-            &model.vision,
-            &Stored::read(&path)?.tensors,
-        )?);
+        return Ok(LayeredVq::from_tensors(&model.vision, &Stored::read(&path)?.tensors)?);
     }
     eprintln!("making the picture tokenizer's codebook");
     let book = tok::codebook(&config.tok, model.vision.codebook_size, |_, _| ())?;
@@ -146,10 +141,7 @@ impl<'a> Session<'a> {
         tokenizer: LayeredVq,
     ) -> Result<Self> {
         let device = args.device.open()?.autodiff();
-        let mut state = State {
-            edits: 0,
-            seconds: 0.0,
-        };
+        let mut state = State { edits: 0, seconds: 0.0 };
         let trainer = match run.load::<State>()? {
             Some(checkpoint) => {
                 state = checkpoint.state;
@@ -175,16 +167,7 @@ impl<'a> Session<'a> {
         };
         run.truncate_metrics(trainer.steps_taken())?;
         let codes = CodeTable::new(&tokenizer, Style::Fluent3d);
-        Ok(Self {
-            run,
-            config,
-            model,
-            tokenizer,
-            codes,
-            trainer,
-            state,
-            last: None,
-        })
+        Ok(Self { run, config, model, tokenizer, codes, trainer, state, last: None })
     }
 
     fn train(&mut self) -> Result<()> {
@@ -195,11 +178,8 @@ impl<'a> Session<'a> {
         let (edits_before, seconds_before) = (self.state.edits, self.state.seconds);
         while self.trainer.steps_taken() < config.steps {
             let step = self.trainer.steps_taken();
-            let maker = BatchMaker {
-                vocabulary: &vocabulary,
-                codes: &self.codes,
-                config: &config.data,
-            };
+            let maker =
+                BatchMaker { vocabulary: &vocabulary, codes: &self.codes, config: &config.data };
             let report = maker.make(step).and_then(|batch| self.trainer.step(&batch));
             let report = report.with_context(|| {
                 format!(
@@ -210,11 +190,7 @@ impl<'a> Session<'a> {
             })?;
             self.state.edits += report.edits as u64;
             self.state.seconds = seconds_before + start.elapsed().as_secs_f64();
-            self.run.log(&Line {
-                step,
-                edits_seen: self.state.edits,
-                what: &report,
-            })?;
+            self.run.log(&Line { step, edits_seen: self.state.edits, what: &report })?;
             self.last = Some(report);
             let rate = (self.state.edits - edits_before) as f64 / start.elapsed().as_secs_f64();
             progress.step(step + 1, &describe(&report, rate));
@@ -245,12 +221,7 @@ impl<'a> Session<'a> {
     /// Looks at held-out edits and logs what the model gets right.
     fn look(&self, progress: &Progress) -> Result<()> {
         let editor = self.editor()?;
-        let tallies = probe(
-            &editor,
-            &self.codes,
-            Split::Seen,
-            self.config.sft.probe_examples,
-        );
+        let tallies = probe(&editor, &self.codes, Split::Seen, self.config.sft.probe_examples);
         for (op, tally) in &tallies {
             let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
             progress.say(&format!(
@@ -262,26 +233,16 @@ impl<'a> Session<'a> {
                 share(tally.codes, tally.drawn),
             ));
         }
-        let by_op: std::collections::BTreeMap<&str, _> = tallies
-            .iter()
-            .map(|(op, tally)| (op.name(), tally))
-            .collect();
+        let by_op: std::collections::BTreeMap<&str, _> =
+            tallies.iter().map(|(op, tally)| (op.name(), tally)).collect();
         let what = serde_json::json!({ "probe": by_op });
         let step = self.trainer.steps_taken() - 1;
-        self.run.log(&Line {
-            step,
-            edits_seen: self.state.edits,
-            what: &what,
-        })
+        self.run.log(&Line { step, edits_seen: self.state.edits, what: &what })
     }
 
     fn editor(&self) -> Result<Editor> {
         let device = DeviceName::Flex.open()?;
-        Ok(Editor::from_tensors(
-            self.model.clone(),
-            &self.weights()?,
-            &device,
-        )?)
+        Ok(Editor::from_tensors(self.model.clone(), &self.weights()?, &device)?)
     }
 
     /// What an edit needs: decoder and tokenizer.
@@ -296,10 +257,8 @@ impl<'a> Session<'a> {
         let config = serde_json::to_string(self.model)?;
         let (weights, moments) = self.trainer.checkpoint()?;
         let step = self.trainer.steps_taken();
-        let (weights, moments) = (
-            safetensors::write(&weights, &config)?,
-            safetensors::write(moments, &config)?,
-        );
+        let (weights, moments) =
+            (safetensors::write(&weights, &config)?, safetensors::write(moments, &config)?);
         self.run.save(step, &self.state, &weights, &moments)?;
         let usable = safetensors::write(&self.weights()?, &config)?;
         write_file(&self.run.path("weights/model.safetensors"), &usable)

@@ -21,7 +21,7 @@ use std::time::Instant;
 
 /// Flags of `tok`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Configuration of the run (TOML).
     #[arg(long, required_unless_present = "model")]
     config: Option<PathBuf>,
@@ -56,21 +56,14 @@ struct Report {
 ///
 /// # Errors
 /// For a bad configuration or a folder that can't be written.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let start = Instant::now();
-    let (tokenizer, run, counts) = match &args.model {
-        Some(path) => {
-            let stored = Stored::read(path)?;
-            (
-                LayeredVq::from_tensors(&stored.config.vision, &stored.tensors)?,
-                None,
-                None,
-            )
-        }
-        None => {
-            let (tokenizer, run, counts) = make(args)?;
-            (tokenizer, Some(run), Some(counts))
-        }
+    let (tokenizer, run, counts) = if let Some(path) = &args.model {
+        let stored = Stored::read(path)?;
+        (LayeredVq::from_tensors(&stored.config.vision, &stored.tensors)?, None, None)
+    } else {
+        let (tokenizer, run, counts) = make(args)?;
+        (tokenizer, Some(run), Some(counts))
     };
     let (used, canonical) = CodeTable::new(&tokenizer, Style::Fluent3d).usage();
     let mut splits = std::collections::BTreeMap::new();
@@ -79,40 +72,21 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let codebook_size = tokenizer.config().codebook_size;
     let seconds = start.elapsed().as_secs_f64();
-    let report = Report {
-        codebook: counts,
-        codebook_size,
-        used,
-        canonical,
-        splits,
-        seconds,
-    };
+    let report = Report { codebook: counts, codebook_size, used, canonical, splits, seconds };
     if let Some(run) = &run {
-        write_file(
-            &run.path("tokenizer.json"),
-            &serde_json::to_vec_pretty(&report)?,
-        )?;
-        picture::write(
-            &run.path("samples/round-trips.png"),
-            &sample_sheet(&tokenizer)?,
-        )?;
-        eprintln!(
-            "pictures: {}",
-            run.path("samples/round-trips.png").display()
-        );
+        write_file(&run.path("tokenizer.json"), &serde_json::to_vec_pretty(&report)?)?;
+        picture::write(&run.path("samples/round-trips.png"), &sample_sheet(&tokenizer)?)?;
+        eprintln!("pictures: {}", run.path("samples/round-trips.png").display());
     }
     if args.json {
-        super::print_json(&report)
-    } else {
-        print(&report)
+        return super::print_json(&report);
     }
+    print(&report);
+    Ok(())
 }
 
 fn make(args: &Args) -> Result<(LayeredVq, RunDir, [usize; 3])> {
-    let path = args
-        .config
-        .as_deref()
-        .context("no configuration; pass `--config`")?;
+    let path = args.config.as_deref().context("no configuration; pass `--config`")?;
     let config = RunConfig::read(path)?;
     let model: ModelConfig = config.model_config()?;
     let folder = run_folder(args.out.as_deref(), "tok", path)?;
@@ -123,15 +97,11 @@ fn make(args: &Args) -> Result<(LayeredVq, RunDir, [usize; 3])> {
     eprintln!("run: {}", folder.display());
     let mut progress = Progress::new("codebook", 0, config.tok.iterations);
     let mut failed = None;
-    let book = tok::codebook(
-        &config.tok,
-        model.vision.codebook_size,
-        |iteration, error| {
-            progress.step(iteration + 1, &format!("mean squared error {error:.6}"));
-            let line = serde_json::json!({ "step": iteration, "mean_squared_error": error });
-            failed = failed.take().or(run.log(&line).err());
-        },
-    )?;
+    let book = tok::codebook(&config.tok, model.vision.codebook_size, |iteration, error| {
+        progress.step(iteration + 1, &format!("mean squared error {error:.6}"));
+        let line = serde_json::json!({ "step": iteration, "mean_squared_error": error });
+        failed = failed.take().or(run.log(&line).err());
+    })?;
     if let Some(problem) = failed {
         return Err(problem);
     }
@@ -146,11 +116,9 @@ fn sample_sheet(tokenizer: &LayeredVq) -> Result<RgbImage> {
     let mut rows = Vec::new();
     for row in 0..8 {
         let mut pictures = Vec::new();
-        for (split, index) in [
-            (Split::Seen, 2 * row),
-            (Split::Seen, 2 * row + 1),
-            (Split::Style, row),
-        ] {
+        for (split, index) in
+            [(Split::Seen, 2 * row), (Split::Seen, 2 * row + 1), (Split::Style, row)]
+        {
             let example = earl_scenes::example(0, index, split, None);
             let scene = earl_scenes::render(&example.scene, example.style);
             let back = compose::paint(tokenizer, &tokenizer.encode(&scene)?);
@@ -161,7 +129,7 @@ fn sample_sheet(tokenizer: &LayeredVq) -> Result<RgbImage> {
     Ok(picture::sheet(&rows, 3))
 }
 
-fn print(report: &Report) -> Result<()> {
+fn print(report: &Report) {
     let mut text = format!(
         "{} codes, {} used by the training drawings; {:.1} % of drawn cells have one code on every background\n",
         report.codebook_size,
@@ -179,5 +147,4 @@ fn print(report: &Report) -> Result<()> {
         );
     }
     super::print_lines(&text);
-    Ok(())
 }

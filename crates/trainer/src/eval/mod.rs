@@ -6,12 +6,12 @@
 //! A model's failure to write an edit ("not understood") is a row with score 0, never left out.
 //! Start at [`evaluate`].
 
-pub mod report;
-pub mod round_trip;
-pub mod stats;
+pub(crate) mod report;
+pub(crate) mod round_trip;
+pub(crate) mod stats;
 
 use anyhow::Result;
-use earl_model::{EditOutcome, EditRequest, Editor, Mode, Seed, compose};
+use earl_model::{EditEvent, EditOutcome, EditRequest, Editor, Mode, ModelError, Seed, compose};
 use earl_scenes::{Example, Op, Score, judge, render};
 use image::RgbImage;
 use rayon::prelude::*;
@@ -21,7 +21,7 @@ use std::ops::ControlFlow;
 
 /// How to edit.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// How much of the picture the model writes.
     pub mode: Mode,
     /// 0 is greedy.
@@ -34,7 +34,7 @@ pub struct Settings {
 
 /// One edit, scored.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// The example's.
     pub id: String,
     /// Kind of edit.
@@ -74,7 +74,7 @@ pub struct Row {
 ///
 /// # Errors
 /// If the tokenizer refuses a scene's picture.
-pub fn evaluate(
+pub(crate) fn evaluate(
     editor: &Editor,
     examples: &[Example],
     settings: Settings,
@@ -91,46 +91,15 @@ pub fn evaluate(
 }
 
 fn row(editor: &Editor, example: &Example, settings: Settings) -> Result<Row> {
-    let tokenizer = editor.tokenizer();
-    let source = render(&example.scene, example.style);
+    let case = Case::new(editor, example, settings)?;
+    let outcome = case.edit(settings.seed, settings.temperature);
+    let failed = outcome.as_ref().err().map(ToString::to_string);
+    let result = outcome.as_ref().map_or_else(|_| case.source.clone(), |edit| edit.image.clone());
+    let score = if failed.is_some() { Score::failed() } else { case.score(&result) };
+    let best = (settings.best_of > 1).then(|| case.best());
     let target = render(&example.target, example.style);
-    let reference = compose::paint(tokenizer, &tokenizer.encode(&source)?);
+    let tokenizer = editor.tokenizer();
     let back = compose::paint(tokenizer, &tokenizer.encode(&target)?);
-    let score = |picture: &RgbImage, reference: Option<&RgbImage>| {
-        judge(
-            &source,
-            picture,
-            reference,
-            &example.scene,
-            &example.check,
-            example.style,
-        )
-    };
-    // Whole pictures are decoded ones: what the tokenizer loses outside the edit is not the edit's fault.
-    let mode_reference = (settings.mode != Mode::Local).then_some(&reference);
-    let edit = |seed: u64, temperature: f32| {
-        edit(editor, &source, example, settings.mode, seed, temperature)
-    };
-
-    let outcome = edit(settings.seed, settings.temperature);
-    let (result, failed) = match &outcome {
-        Ok(outcome) => (outcome.image.clone(), None),
-        Err(problem) => (source.clone(), Some(problem.to_string())),
-    };
-    let best = (settings.best_of > 1).then(|| {
-        let warm = if settings.temperature > 0.0 {
-            settings.temperature
-        } else {
-            1.0
-        };
-        let candidates = (0..settings.best_of).filter_map(|at| edit(settings.seed + at, warm).ok());
-        let scores = candidates.map(|candidate| score(&candidate.image, mode_reference));
-        scores.max_by(|a, b| {
-            (a.overall, a.success)
-                .partial_cmp(&(b.overall, b.success))
-                .unwrap_or(std::cmp::Ordering::Equal)
-        })
-    });
     let stay = steady_cells(example);
     let outside = outcome.as_ref().ok().filter(|_| stay.contains(&true));
     Ok(Row {
@@ -138,42 +107,68 @@ fn row(editor: &Editor, example: &Example, settings: Settings) -> Result<Row> {
         op: example.op,
         instruction: example.instruction.clone(),
         seed: settings.seed,
-        score: if failed.is_some() {
-            Score::failed()
-        } else {
-            score(&result, mode_reference)
-        },
-        best_of: best
-            .as_ref()
-            .map(|best| best.as_ref().is_some_and(|score| score.success)),
-        best_overall: best.map(|best| best.map_or(0.0, |score| score.overall)),
-        copy: score(&source, None),
-        truth: score(&target, None),
-        round_trip: score(&back, Some(&reference)),
+        score,
+        best_of: best.as_ref().map(|best| best.success),
+        best_overall: best.map(|best| best.overall),
+        copy: case.judged(&case.source, None),
+        truth: case.judged(&target, None),
+        round_trip: case.judged(&back, Some(&case.reference)),
         codes_kept: outside.map(|outcome| kept_share(outcome, &stay)),
-        psnr_outside: outside.map(|outcome| psnr_of(&source, &outcome.image, &stay)),
+        psnr_outside: outside.map(|outcome| psnr_of(&case.source, &outcome.image, &stay)),
         tokens: outcome.as_ref().map_or(0, |outcome| outcome.tokens),
         forwards: outcome.as_ref().map_or(0, |outcome| outcome.forwards),
         failed,
-        pictures: [source, result, target],
+        pictures: [case.source, result, target],
     })
 }
 
-fn edit(
-    editor: &Editor,
-    source: &RgbImage,
-    example: &Example,
-    mode: Mode,
-    seed: u64,
-    temperature: f32,
-) -> Result<EditOutcome, earl_model::ModelError> {
-    let request = EditRequest {
-        instruction: example.instruction.clone(),
-        mode,
-        seed: Seed(seed),
-        temperature,
-    };
-    pollster::block_on(editor.edit(source, &request, &mut |_| ControlFlow::Continue(())))
+/// An example, ready to be edited and judged.
+struct Case<'a> {
+    editor: &'a Editor,
+    example: &'a Example,
+    settings: Settings,
+    source: RgbImage,
+    /// The source's own way through the tokenizer.
+    reference: RgbImage,
+}
+
+impl<'a> Case<'a> {
+    fn new(editor: &'a Editor, example: &'a Example, settings: Settings) -> Result<Self> {
+        let source = render(&example.scene, example.style);
+        let tokenizer = editor.tokenizer();
+        let reference = compose::paint(tokenizer, &tokenizer.encode(&source)?);
+        Ok(Self { editor, example, settings, source, reference })
+    }
+
+    fn edit(&self, seed: u64, temperature: f32) -> Result<EditOutcome, ModelError> {
+        let instruction = self.example.instruction.clone();
+        let mode = self.settings.mode;
+        let request = EditRequest { instruction, mode, seed: Seed(seed), temperature };
+        let go_on = &mut |_: &EditEvent| ControlFlow::Continue(());
+        pollster::block_on(self.editor.edit(&self.source, &request, go_on))
+    }
+
+    fn judged(&self, picture: &RgbImage, reference: Option<&RgbImage>) -> Score {
+        let Example { scene, check, style, .. } = self.example;
+        judge(&self.source, picture, reference, scene, check, *style)
+    }
+
+    /// Score of an edit. Whole pictures are decoded ones, held against the source's round trip: what
+    /// the tokenizer loses outside the edit is not the edit's fault.
+    fn score(&self, picture: &RgbImage) -> Score {
+        self.judged(picture, (self.settings.mode != Mode::Local).then_some(&self.reference))
+    }
+
+    /// The best of N sampled candidates by overall score.
+    fn best(&self) -> Score {
+        let Settings { temperature, seed, best_of, .. } = self.settings;
+        let warm = if temperature > 0.0 { temperature } else { 1.0 };
+        let candidates = (0..best_of).filter_map(|at| self.edit(seed + at, warm).ok());
+        let better = |a: Score, b: Score| {
+            if (b.overall, b.success) > (a.overall, a.success) { b } else { a }
+        };
+        candidates.map(|edit| self.score(&edit.image)).fold(Score::failed(), better)
+    }
 }
 
 /// Cells that no right answer changes: outside the boxes of objects that go and of every place a new
@@ -184,11 +179,7 @@ fn steady_cells(example: &Example) -> Vec<bool> {
     let gone = example.scene.objects.iter().enumerate();
     let gone = gone.filter(|(at, _)| !example.check.kept.contains(at));
     let gone = gone.map(|(_, object)| [object.row, object.col, object.cells]);
-    let new = example
-        .check
-        .new
-        .iter()
-        .flat_map(|new| new.places.iter().copied());
+    let new = example.check.new.iter().flat_map(|new| new.places.iter().copied());
     for [row, col, cells] in gone.chain(new) {
         for at in 0..usize::from(cells) * usize::from(cells) {
             let (down, right) = (at / usize::from(cells), at % usize::from(cells));
@@ -199,16 +190,8 @@ fn steady_cells(example: &Example) -> Vec<bool> {
 }
 
 fn kept_share(outcome: &EditOutcome, stay: &[bool]) -> f64 {
-    let pairs = outcome
-        .codes
-        .codes
-        .iter()
-        .zip(&outcome.source_codes.codes)
-        .zip(stay);
-    let kept: Vec<bool> = pairs
-        .filter(|(_, stay)| **stay)
-        .map(|((a, b), _)| a == b)
-        .collect();
+    let pairs = outcome.codes.codes.iter().zip(&outcome.source_codes.codes).zip(stay);
+    let kept: Vec<bool> = pairs.filter(|(_, stay)| **stay).map(|((a, b), _)| a == b).collect();
     kept.iter().filter(|same| **same).count() as f64 / kept.len().max(1) as f64
 }
 
@@ -217,9 +200,7 @@ fn psnr_of(source: &RgbImage, result: &RgbImage, stay: &[bool]) -> f64 {
     let cell = earl_scenes::CELL_PX;
     let pick = |picture: &RgbImage| {
         let inside = |x: u32, y: u32| stay[(y / cell) as usize * side + (x / cell) as usize];
-        let pixels = picture
-            .enumerate_pixels()
-            .filter(|(x, y, _)| inside(*x, *y));
+        let pixels = picture.enumerate_pixels().filter(|(x, y, _)| inside(*x, *y));
         let bytes: Vec<u8> = pixels.flat_map(|(_, _, pixel)| pixel.0).collect();
         RgbImage::from_raw(bytes.len() as u32 / 3, 1, bytes).unwrap_or_default()
     };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// One bench, one model.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// `scenes`.
     pub bench: &'static str,
     /// Split, or `file`.
@@ -56,7 +56,7 @@ pub struct Report {
 
 /// Changed pixels outside the edit.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Outside {
+pub(crate) struct Outside {
     /// Mean over edits.
     pub mean: f64,
     /// Worst edit.
@@ -65,7 +65,7 @@ pub struct Outside {
 
 /// Figures of one kind of edit.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct ByOp {
+pub(crate) struct ByOp {
     /// Edits.
     pub n: usize,
     /// Share of right ones.
@@ -76,7 +76,7 @@ pub struct ByOp {
 
 /// A row to compare with.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Baseline {
+pub(crate) struct Baseline {
     /// Share of successes.
     pub success: f64,
     /// Mean overall score.
@@ -84,7 +84,7 @@ pub struct Baseline {
 }
 
 /// What stands beside the rows.
-pub struct Facts {
+pub(crate) struct Facts {
     /// Split, or `file`.
     pub split: String,
     /// The model's path, as given.
@@ -108,7 +108,8 @@ pub struct Facts {
 impl Report {
     /// Sums rows up.
     #[must_use]
-    pub fn new(rows: &[Row], facts: Facts) -> Self {
+    #[allow(clippy::too_many_lines, reason = "one line a figure")]
+    pub(crate) fn new(rows: &[Row], facts: Facts) -> Self {
         let of = |value: &dyn Fn(&Row) -> f64| rows.iter().map(value).collect::<Vec<f64>>();
         let average = |value: &dyn Fn(&Row) -> f64| plain_mean(rows.iter().map(value));
         let some = |value: &dyn Fn(&Row) -> Option<f64>| plain_mean(rows.iter().filter_map(value));
@@ -128,27 +129,14 @@ impl Report {
             success: mean(&of(&|row| f64::from(u8::from(row.score.success)))),
             overall: mean(&of(&|row| f64::from(row.score.overall))),
             parts: BTreeMap::from([
-                (
-                    "instruction",
-                    average(&|row| f64::from(row.score.instruction)),
-                ),
-                (
-                    "preservation",
-                    average(&|row| f64::from(row.score.preservation)),
-                ),
-                (
-                    "recognisable",
-                    average(&|row| f64::from(row.score.recognisable)),
-                ),
+                ("instruction", average(&|row| f64::from(row.score.instruction))),
+                ("preservation", average(&|row| f64::from(row.score.preservation))),
+                ("recognisable", average(&|row| f64::from(row.score.recognisable))),
                 ("clean", average(&|row| f64::from(row.score.clean))),
             ]),
             outside_changed_pixels: Outside {
                 mean: average(&|row| row.score.outside_changed as f64),
-                max: rows
-                    .iter()
-                    .map(|row| row.score.outside_changed)
-                    .max()
-                    .unwrap_or(0),
+                max: rows.iter().map(|row| row.score.outside_changed).max().unwrap_or(0),
             },
             codes_kept: some(&|row| row.codes_kept),
             psnr_outside: some(&|row| row.psnr_outside),
@@ -165,7 +153,7 @@ impl Report {
 
     /// The report as lines for people.
     #[must_use]
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut text = format!(
             "{} `{}` on {} edits, mode {:?}: success {:.1} % ({:.1}–{:.1}), overall {:.2}\n",
             self.model,
@@ -191,12 +179,7 @@ impl Report {
             line(op, row.n, row.success, row.overall);
         }
         for (name, row) in &self.baselines {
-            line(
-                &format!("baseline {name}"),
-                self.n,
-                row.success,
-                row.overall,
-            );
+            line(&format!("baseline {name}"), self.n, row.success, row.overall);
         }
         for (problem, count) in &self.failures {
             text += &format!("failed {count}: {problem}\n");
@@ -212,46 +195,28 @@ fn by_op(rows: &[Row]) -> BTreeMap<&'static str, ByOp> {
     }
     let figures = |rows: Vec<&Row>| ByOp {
         n: rows.len(),
-        success: plain_mean(
-            rows.iter()
-                .map(|row| f64::from(u8::from(row.score.success))),
-        ),
+        success: plain_mean(rows.iter().map(|row| f64::from(u8::from(row.score.success)))),
         overall: plain_mean(rows.iter().map(|row| f64::from(row.score.overall))),
     };
-    groups
-        .into_iter()
-        .map(|(op, rows)| (op, figures(rows)))
-        .collect()
+    groups.into_iter().map(|(op, rows)| (op, figures(rows))).collect()
 }
 
 fn baselines(rows: &[Row], best_of: u64) -> BTreeMap<String, Baseline> {
     let of = |score: &dyn Fn(&Row) -> &earl_scenes::Score| Baseline {
-        success: plain_mean(
-            rows.iter()
-                .map(|row| f64::from(u8::from(score(row).success))),
-        ),
+        success: plain_mean(rows.iter().map(|row| f64::from(u8::from(score(row).success)))),
         overall: plain_mean(rows.iter().map(|row| f64::from(score(row).overall))),
     };
     let mut found = BTreeMap::from([
         ("copy_source".to_owned(), of(&|row| &row.copy)),
         ("true_edit".to_owned(), of(&|row| &row.truth)),
-        (
-            "true_edit_round_trip".to_owned(),
-            of(&|row| &row.round_trip),
-        ),
+        ("true_edit_round_trip".to_owned(), of(&|row| &row.round_trip)),
     ]);
     if best_of > 1 {
         let best = Baseline {
             success: plain_mean(
-                rows.iter()
-                    .filter_map(|row| row.best_of)
-                    .map(|best| f64::from(u8::from(best))),
+                rows.iter().filter_map(|row| row.best_of).map(|best| f64::from(u8::from(best))),
             ),
-            overall: plain_mean(
-                rows.iter()
-                    .filter_map(|row| row.best_overall)
-                    .map(f64::from),
-            ),
+            overall: plain_mean(rows.iter().filter_map(|row| row.best_overall).map(f64::from)),
         };
         found.insert(format!("best_of_{best_of}_by_oracle"), best);
     }
@@ -259,8 +224,6 @@ fn baselines(rows: &[Row], best_of: u64) -> BTreeMap<String, Baseline> {
 }
 
 fn plain_mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = values.fold((0.0, 0usize), |(sum, count), value| {
-        (sum + value, count + 1)
-    });
+    let (sum, count) = values.fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
     if count == 0 { 0.0 } else { sum / count as f64 }
 }

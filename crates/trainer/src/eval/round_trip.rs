@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 /// Figures over held-out true edits.
 #[derive(Clone, Debug, Serialize)]
-pub struct RoundTrip {
+pub(crate) struct RoundTrip {
     /// Edits.
     pub n: u64,
     /// Of these, accepted by the oracle after the round trip.
@@ -26,37 +26,22 @@ pub struct RoundTrip {
 ///
 /// # Errors
 /// If a picture is not of the tokenizer's size.
-pub fn measure(tokenizer: &LayeredVq, split: Split, n: u64) -> Result<RoundTrip> {
+pub(crate) fn measure(tokenizer: &LayeredVq, split: Split, n: u64) -> Result<RoundTrip> {
     let one = |index: u64| -> Result<(bool, f64, Vec<u32>)> {
         let example = example(0, index, split, None);
         let source = render(&example.scene, example.style);
         let target = render(&example.target, example.style);
         let (before, after) = (tokenizer.encode(&source)?, tokenizer.encode(&target)?);
-        let (back, reference) = (
-            compose::paint(tokenizer, &after),
-            compose::paint(tokenizer, &before),
-        );
-        let score = judge(
-            &source,
-            &back,
-            Some(&reference),
-            &example.scene,
-            &example.check,
-            example.style,
-        );
-        let codes = before
-            .codes
-            .iter()
-            .chain(&after.codes)
-            .map(|code| code.0)
-            .collect();
+        let (back, reference) =
+            (compose::paint(tokenizer, &after), compose::paint(tokenizer, &before));
+        let score =
+            judge(&source, &back, Some(&reference), &example.scene, &example.check, example.style);
+        let codes = before.codes.iter().chain(&after.codes).map(|code| code.0).collect();
         Ok((score.success, psnr(&target, &back), codes))
     };
     let found: Vec<_> = (0..n).into_par_iter().map(one).collect::<Result<_>>()?;
-    let codes: BTreeSet<u32> = found
-        .iter()
-        .flat_map(|(_, _, codes)| codes.iter().copied())
-        .collect();
+    let codes: BTreeSet<u32> =
+        found.iter().flat_map(|(_, _, codes)| codes.iter().copied()).collect();
     Ok(RoundTrip {
         n,
         accepted: found.iter().filter(|(accepted, ..)| *accepted).count() as u64,
@@ -67,13 +52,9 @@ pub fn measure(tokenizer: &LayeredVq, split: Split, n: u64) -> Result<RoundTrip>
 
 /// Peak signal-to-noise ratio of equally large pictures, dB; 99 for equal ones.
 #[must_use]
-pub fn psnr(a: &RgbImage, b: &RgbImage) -> f64 {
+pub(crate) fn psnr(a: &RgbImage, b: &RgbImage) -> f64 {
     let square = |(x, y): (&u8, &u8)| (f64::from(*x) - f64::from(*y)).powi(2);
     let sum: f64 = a.as_raw().iter().zip(b.as_raw()).map(square).sum();
     let mean = sum / a.as_raw().len().max(1) as f64;
-    if mean == 0.0 {
-        99.0
-    } else {
-        (10.0 * (255.0 * 255.0 / mean).log10()).min(99.0)
-    }
+    if mean == 0.0 { 99.0 } else { (10.0 * (255.0 * 255.0 / mean).log10()).min(99.0) }
 }

@@ -1,6 +1,6 @@
 //! Optimizer steps on whole modules: gradients in, a module with new weights out.
 //!
-//! Muon (Jordan 2024, with the scale of arXiv 2502.16982) for the matrices of hidden layers, AdamW
+//! Muon (Jordan 2024, with the scale of arXiv 2502.16982) for the matrices of hidden layers, `AdamW`
 //! for everything else, one global gradient-norm clip. State is kept on the host under the
 //! parameters' names, so that a checkpoint is plain named tensors and a resumed run is bit-equal.
 //! Burn's own optimizers clip per tensor and key their state by random ids; hence this file.
@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 /// Settings of the optimizer; every key has a default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct OptimConfig {
+pub(crate) struct OptimConfig {
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Learning rate at the last step, as a share of the peak (cosine in between).
@@ -36,7 +36,7 @@ pub struct OptimConfig {
     pub weight_decay: f32,
     /// Largest global norm of a gradient.
     pub clip_norm: f64,
-    /// Muon for hidden matrices; otherwise AdamW everywhere.
+    /// Muon for hidden matrices; otherwise `AdamW` everywhere.
     pub muon: bool,
 }
 
@@ -61,18 +61,12 @@ impl OptimConfig {
     ///
     /// # Errors
     /// Names the key and the value found.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if !(self.learning_rate > 0.0 && self.learning_rate < 1.0) {
-            bail!(
-                "`optim.learning_rate` is {}; it must lie between 0 and 1",
-                self.learning_rate
-            );
+            bail!("`optim.learning_rate` is {}; it must lie between 0 and 1", self.learning_rate);
         }
         if !(0.0..=1.0).contains(&self.final_share) {
-            bail!(
-                "`optim.final_share` is {}; it must lie in 0..=1",
-                self.final_share
-            );
+            bail!("`optim.final_share` is {}; it must lie in 0..=1", self.final_share);
         }
         if !(0.0..1.0).contains(&self.beta1) || !(0.0..1.0).contains(&self.beta2) {
             bail!(
@@ -82,17 +76,14 @@ impl OptimConfig {
             );
         }
         if self.clip_norm <= 0.0 {
-            bail!(
-                "`optim.clip_norm` is {}; it must be above 0",
-                self.clip_norm
-            );
+            bail!("`optim.clip_norm` is {}; it must be above 0", self.clip_norm);
         }
         Ok(())
     }
 
     /// Learning rate of a step (from 0) in a run of `steps`.
     #[must_use]
-    pub fn rate(&self, step: u64, steps: u64) -> f64 {
+    pub(crate) fn rate(&self, step: u64, steps: u64) -> f64 {
         if step < self.warmup_steps {
             return self.learning_rate * (step + 1) as f64 / self.warmup_steps as f64;
         }
@@ -104,19 +95,19 @@ impl OptimConfig {
 }
 
 /// Gradients on the host, by parameter name.
-pub type GradientMap = BTreeMap<String, Vec<f32>>;
+pub(crate) type GradientMap = BTreeMap<String, Vec<f32>>;
 
 /// Copies the gradients of every parameter of `module` to the host.
 ///
 /// # Errors
 /// If the device does not give them back.
-pub fn gradients<M: Module>(module: &M, grads: &Gradients, prefix: &str) -> Result<GradientMap> {
-    let mut reader = Reader {
-        path: Path::new(prefix),
-        grads,
-        found: GradientMap::new(),
-        failed: None,
-    };
+pub(crate) fn gradients<M: Module>(
+    module: &M,
+    grads: &Gradients,
+    prefix: &str,
+) -> Result<GradientMap> {
+    let mut reader =
+        Reader { path: Path::new(prefix), grads, found: GradientMap::new(), failed: None };
     module.visit(&mut reader);
     match reader.failed {
         Some(problem) => bail!("gradient of {problem}"),
@@ -126,47 +117,29 @@ pub fn gradients<M: Module>(module: &M, grads: &Gradients, prefix: &str) -> Resu
 
 /// Root of the sum of squares over all gradients, in double precision and fixed order.
 #[must_use]
-pub fn global_norm(grads: &GradientMap) -> f64 {
-    let squares = |grad: &Vec<f32>| {
-        grad.iter()
-            .map(|&g| f64::from(g) * f64::from(g))
-            .sum::<f64>()
-    };
+pub(crate) fn global_norm(grads: &GradientMap) -> f64 {
+    let squares = |grad: &Vec<f32>| grad.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
     grads.values().map(squares).sum::<f64>().sqrt()
 }
 
 /// Moments of every parameter, and the steps taken.
 #[derive(Debug)]
-pub struct Optimizer {
+pub(crate) struct Optimizer {
     config: OptimConfig,
     taken: u64,
     moments: TensorMap,
 }
 
 impl Optimizer {
-    /// An optimizer without history.
-    #[must_use]
-    pub fn new(config: OptimConfig) -> Self {
-        Self {
-            config,
-            taken: 0,
-            moments: TensorMap::new(),
-        }
-    }
-
     /// An optimizer that goes on from [`Optimizer::state`].
     #[must_use]
-    pub fn resume(config: OptimConfig, taken: u64, moments: TensorMap) -> Self {
-        Self {
-            config,
-            taken,
-            moments,
-        }
+    pub(crate) fn resume(config: OptimConfig, taken: u64, moments: TensorMap) -> Self {
+        Self { config, taken, moments }
     }
 
     /// Steps taken and moments by name.
     #[must_use]
-    pub fn state(&self) -> (u64, &TensorMap) {
+    pub(crate) fn state(&self) -> (u64, &TensorMap) {
         (self.taken, &self.moments)
     }
 
@@ -174,7 +147,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// If a gradient is not finite: nothing is changed then.
-    pub fn step<M: Module>(
+    pub(crate) fn step<M: Module>(
         &mut self,
         module: M,
         prefix: &str,
@@ -188,13 +161,8 @@ impl Optimizer {
         let scale = (self.config.clip_norm / norm).min(1.0) as f32;
         grads.values_mut().flatten().for_each(|g| *g *= scale);
         self.taken += 1;
-        let mut updater = Updater {
-            path: Path::new(prefix),
-            optimizer: self,
-            grads,
-            rate,
-            failed: None,
-        };
+        let mut updater =
+            Updater { path: Path::new(prefix), optimizer: self, grads, rate, failed: None };
         let module = module.map(&mut updater);
         match updater.failed {
             Some(problem) => Err(problem),
@@ -203,25 +171,14 @@ impl Optimizer {
     }
 
     fn moment(&mut self, name: String, shape: &[usize]) -> &mut Vec<f32> {
-        let zeros = || HostTensor {
-            shape: shape.to_vec(),
-            data: vec![0.0; shape.iter().product()],
-        };
+        let zeros =
+            || HostTensor { shape: shape.to_vec(), data: vec![0.0; shape.iter().product()] };
         &mut self.moments.entry(name).or_insert_with(zeros).data
     }
 
     fn adamw(&mut self, name: &str, shape: &[usize], weights: &mut [f32], grad: &[f32], rate: f32) {
-        let OptimConfig {
-            beta1,
-            beta2,
-            epsilon,
-            ..
-        } = self.config;
-        let decay = if is_matrix(name, shape) {
-            self.config.weight_decay
-        } else {
-            0.0
-        };
+        let OptimConfig { beta1, beta2, epsilon, .. } = self.config;
+        let decay = if is_matrix(name, shape) { self.config.weight_decay } else { 0.0 };
         let correct1 = 1.0 - beta1.powi(self.taken as i32);
         let correct2 = 1.0 - beta2.powi(self.taken as i32);
         let mut mean = std::mem::take(self.moment(format!("{name}#mean"), shape));
@@ -328,12 +285,12 @@ impl ModuleMapper for Updater<'_> {
         param.map(|tensor| {
             let (shape, device) = (tensor.dims(), tensor.device());
             let updated = tensor.clone().into_data().try_into_vec::<f32>();
-            let updated = updated
-                .map_err(|problem| anyhow!("`{name}`: {problem:?}"))
-                .and_then(|mut weights| {
+            let updated = updated.map_err(|problem| anyhow!("`{name}`: {problem:?}")).and_then(
+                |mut weights| {
                     self.update(&name, &shape, &mut weights, &grad)?;
                     Ok(Tensor::from_data(TensorData::new(weights, shape), &device).require_grad())
-                });
+                },
+            );
             updated.unwrap_or_else(|problem| {
                 self.failed = Some(problem);
                 tensor

@@ -1,7 +1,7 @@
 //! Muon's update: the momentum of a matrix, made orthogonal by five Newton–Schulz iterations.
 //!
 //! Source: Jordan et al. 2024 (coefficients); scale `0.2 · sqrt(max(rows, cols))` after Moonlight
-//! (arXiv 2502.16982), which lets matrices share AdamW's learning rate.
+//! (arXiv 2502.16982), which lets matrices share `AdamW`'s learning rate.
 
 use anyhow::{Result, anyhow};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -27,10 +27,7 @@ pub(super) fn orthogonal_update(
     let matrix = Tensor::<2>::from_data(TensorData::new(nesterov, shape), &Device::flex());
     let scale = 0.2 * (shape[0].max(shape[1]) as f32).sqrt();
     let update = orthogonalise(matrix).mul_scalar(scale);
-    update
-        .into_data()
-        .try_into_vec()
-        .map_err(|problem| anyhow!("{problem:?}"))
+    update.into_data().try_into_vec().map_err(|problem| anyhow!("{problem:?}"))
 }
 
 /// The nearest (semi-)orthogonal matrix, roughly: singular values end between 0.7 and 1.2.

@@ -10,7 +10,7 @@ use earl_model::{CodeGrid, Mode, TokenId};
 use earl_scenes::{self as scenes, Example, Object, Scene};
 
 /// One step's data.
-pub struct Batch {
+pub(crate) struct Batch {
     /// Source pictures.
     pub sources: Vec<CodeGrid>,
     /// What each source cell shows, `sources · cells`.
@@ -20,7 +20,7 @@ pub struct Batch {
 }
 
 /// One edit of one of the sources.
-pub struct Edit {
+pub(crate) struct Edit {
     /// Index of its source.
     pub source: usize,
     /// Indices of its words.
@@ -31,7 +31,7 @@ pub struct Edit {
 
 /// What a source cell shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CellLabel {
+pub(crate) struct CellLabel {
     /// The word: the object's name or the background's colour.
     pub name: TokenId,
     /// 0 natural or background, then the tints.
@@ -43,7 +43,7 @@ pub struct CellLabel {
 }
 
 /// Makes batches; everything is a function of (seed, step).
-pub struct BatchMaker<'a> {
+pub(crate) struct BatchMaker<'a> {
     /// Ids.
     pub vocabulary: &'a Vocabulary,
     /// Codes of drawings.
@@ -57,16 +57,11 @@ impl BatchMaker<'_> {
     ///
     /// # Errors
     /// If an example can't be written with the model's words: a defect, never a matter of luck.
-    pub fn make(&self, step: u64) -> Result<Batch> {
+    pub(crate) fn make(&self, step: u64) -> Result<Batch> {
         let config = self.config;
         let scenes = (0..config.scenes_per_step as u64).map(|at| {
             let index = step * config.scenes_per_step as u64 + at;
-            scenes::scene_edits(
-                config.seed,
-                index,
-                config.edits_per_scene,
-                &config.op_weights(),
-            )
+            scenes::scene_edits(config.seed, index, config.edits_per_scene, &config.op_weights())
         });
         self.assemble(scenes, step)
     }
@@ -75,7 +70,11 @@ impl BatchMaker<'_> {
     ///
     /// # Errors
     /// As [`BatchMaker::make`].
-    pub fn assemble(&self, scenes: impl Iterator<Item = Vec<Example>>, step: u64) -> Result<Batch> {
+    pub(crate) fn assemble(
+        &self,
+        scenes: impl Iterator<Item = Vec<Example>>,
+        step: u64,
+    ) -> Result<Batch> {
         let config = self.config;
         let (mut sources, mut labels, mut edits) = (Vec::new(), Vec::new(), Vec::new());
         for (at, examples) in scenes.enumerate() {
@@ -89,10 +88,7 @@ impl BatchMaker<'_> {
             for (edit, example) in examples.iter().enumerate() {
                 let mode = self.mode(index, edit as u64);
                 edits.push(self.edit(source, example, mode).with_context(|| {
-                    format!(
-                        "example {} of scene {index}: `{}`",
-                        edit, example.instruction
-                    )
+                    format!("example {} of scene {index}: `{}`", edit, example.instruction)
                 })?);
             }
         }
@@ -102,21 +98,12 @@ impl BatchMaker<'_> {
             let rest = edits.split_off(config.group_size.min(edits.len()));
             groups.push(std::mem::replace(&mut edits, rest));
         }
-        Ok(Batch {
-            sources,
-            labels,
-            groups,
-        })
+        Ok(Batch { sources, labels, groups })
     }
 
     fn mode(&self, scene: u64, edit: u64) -> Mode {
-        let key = Key {
-            seed: self.config.seed,
-            purpose: 21,
-            index: scene,
-            position: edit,
-            token: 0,
-        };
+        let key =
+            Key { seed: self.config.seed, purpose: 21, index: scene, position: edit, token: 0 };
         let draw = uniform(key);
         match draw {
             _ if draw < self.config.full_share => Mode::Full,
@@ -129,24 +116,20 @@ impl BatchMaker<'_> {
     ///
     /// # Errors
     /// If a word or name is not in the vocabulary.
-    pub fn edit(&self, source: usize, example: &Example, mode: Mode) -> Result<Edit> {
+    pub(crate) fn edit(&self, source: usize, example: &Example, mode: Mode) -> Result<Edit> {
         let words = self.vocabulary.text().encode(&example.instruction)?;
         let steps = self.steps(example, mode)?;
         let picture = self.codes.target(&example.scene, &example.target);
         let tokens = sequence::write(self.vocabulary, mode, &steps, &picture.codes)?;
         let program = sequence::program_layout(self.vocabulary, mode, &tokens)?;
-        Ok(Edit {
-            source,
-            words,
-            program,
-        })
+        Ok(Edit { source, words, program })
     }
 
     /// The example's plan as a program's steps.
     ///
     /// # Errors
     /// If a name is not in the vocabulary.
-    pub fn steps(&self, example: &Example, mode: Mode) -> Result<Vec<Step>> {
+    pub(crate) fn steps(&self, example: &Example, mode: Mode) -> Result<Vec<Step>> {
         let step = |step: &scenes::Step| -> Result<Step> {
             Ok(match step {
                 scenes::Step::See(object) => Step::See(placed(self.vocabulary, object)?),
@@ -171,10 +154,7 @@ impl BatchMaker<'_> {
 fn placed(vocabulary: &Vocabulary, object: &Object) -> Result<Placed> {
     Ok(Placed {
         name: vocabulary.names()[usize::from(object.class.0)],
-        tint: object
-            .tint
-            .map(|tint| word(vocabulary, tint.name()))
-            .transpose()?,
+        tint: object.tint.map(|tint| word(vocabulary, tint.name())).transpose()?,
         row: usize::from(object.row),
         col: usize::from(object.col),
         cells: usize::from(object.cells),
@@ -191,12 +171,8 @@ fn word(vocabulary: &Vocabulary, word: &str) -> Result<TokenId> {
 fn cell_labels(vocabulary: &Vocabulary, scene: &Scene) -> Result<Vec<CellLabel>> {
     let side = usize::from(scenes::GRID);
     let ground = word(vocabulary, scene.background.name())?;
-    let blank = CellLabel {
-        name: ground,
-        tint: 0,
-        part: grammar::PARTS,
-        free: [false; BOX_CELLS.len()],
-    };
+    let blank =
+        CellLabel { name: ground, tint: 0, part: grammar::PARTS, free: [false; BOX_CELLS.len()] };
     let mut labels = vec![blank; side * side];
     for object in &scene.objects {
         let cells = usize::from(object.cells);

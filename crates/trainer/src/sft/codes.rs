@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 const BACKGROUNDS: usize = Background::ALL.len();
 
 /// Codes of drawings by (class, tint, cells), cell by cell.
-pub struct CodeTable {
+pub(crate) struct CodeTable {
     flat: [CodeId; BACKGROUNDS],
     drawings: BTreeMap<(ClassId, Option<Tint>, u8), Drawing>,
 }
@@ -29,17 +29,14 @@ struct Drawing {
 impl CodeTable {
     /// Encodes every cell of a style over every named background.
     #[must_use]
-    pub fn new(tokenizer: &LayeredVq, style: Style) -> Self {
+    pub(crate) fn new(tokenizer: &LayeredVq, style: Style) -> Self {
         let cells = CellTable::new(style);
         let encode = |background: &Background| {
             let rgb = background.rgb();
             let book = tokenizer.over(rgb);
             let code = |index: usize| {
                 let (colour, alpha) = cells.row(index).split_at(PIXELS * 3);
-                let layer = Layer {
-                    colour: colour.to_vec(),
-                    alpha: alpha.to_vec(),
-                };
+                let layer = Layer { colour: colour.to_vec(), alpha: alpha.to_vec() };
                 book.nearest(&layer.over(rgb))
             };
             let codes: Vec<CodeId> = (0..cells.parts.len()).map(code).collect();
@@ -48,66 +45,48 @@ impl CodeTable {
         let over: Vec<(Vec<CodeId>, CodeId)> = Background::ALL.par_iter().map(encode).collect();
         let mut drawings: BTreeMap<_, Drawing> = BTreeMap::new();
         for (index, part) in cells.parts.iter().enumerate() {
-            let drawing = drawings
-                .entry((part.class, part.tint, part.cells))
-                .or_insert_with(|| {
+            let drawing =
+                drawings.entry((part.class, part.tint, part.cells)).or_insert_with(|| {
                     let count = usize::from(part.cells) * usize::from(part.cells);
-                    Drawing {
-                        over: vec![None; count],
-                        canonical: vec![None; count],
-                    }
+                    Drawing { over: vec![None; count], canonical: vec![None; count] }
                 });
             let at = usize::from(part.at.0) * usize::from(part.cells) + usize::from(part.at.1);
             let codes: [CodeId; BACKGROUNDS] = std::array::from_fn(|b| over[b].0[index]);
             drawing.canonical[at] = Some(commonest(&codes));
             drawing.over[at] = Some(codes);
         }
-        Self {
-            flat: std::array::from_fn(|b| over[b].1),
-            drawings,
-        }
+        Self { flat: std::array::from_fn(|b| over[b].1), drawings }
     }
 
     /// The code of a flat cell.
     #[must_use]
-    pub fn flat(&self, background: Background) -> CodeId {
+    pub(crate) fn flat(&self, background: Background) -> CodeId {
         self.flat[background as usize]
     }
 
     /// The codes of a scene, as the encoder would give them.
     #[must_use]
-    pub fn scene(&self, scene: &Scene) -> CodeGrid {
+    pub(crate) fn scene(&self, scene: &Scene) -> CodeGrid {
         let mut grid = self.empty(scene.background);
         for object in &scene.objects {
             let drawing = &self.drawings[&(object.class, object.tint, object.cells)];
             let at = scene.background as usize;
-            put(
-                &mut grid,
-                object,
-                drawing
-                    .over
-                    .iter()
-                    .map(|codes| codes.map(|codes| codes[at])),
-            );
+            put(&mut grid, object, drawing.over.iter().map(|codes| codes.map(|codes| codes[at])));
         }
         grid
     }
 
     /// The canonical codes of an object drawn on a background.
     #[must_use]
-    pub fn draw(&self, object: &Object, background: Background) -> Vec<CodeId> {
+    pub(crate) fn draw(&self, object: &Object, background: Background) -> Vec<CodeId> {
         let drawing = &self.drawings[&(object.class, object.tint, object.cells)];
         let flat = self.flat(background);
-        drawing
-            .canonical
-            .iter()
-            .map(|code| code.unwrap_or(flat))
-            .collect()
+        drawing.canonical.iter().map(|code| code.unwrap_or(flat)).collect()
     }
 
     /// The codes of an edit's target: what stood in the source keeps its codes, the rest is drawn.
     #[must_use]
-    pub fn target(&self, source: &Scene, target: &Scene) -> CodeGrid {
+    pub(crate) fn target(&self, source: &Scene, target: &Scene) -> CodeGrid {
         let mut grid = self.empty(target.background);
         for object in &target.objects {
             let drawing = &self.drawings[&(object.class, object.tint, object.cells)];
@@ -116,10 +95,7 @@ impl CodeTable {
                 put(
                     &mut grid,
                     object,
-                    drawing
-                        .over
-                        .iter()
-                        .map(|codes| codes.map(|codes| codes[at])),
+                    drawing.over.iter().map(|codes| codes.map(|codes| codes[at])),
                 );
             } else {
                 put(&mut grid, object, drawing.canonical.iter().copied());
@@ -130,15 +106,12 @@ impl CodeTable {
 
     /// Distinct codes in the table, and the share of cells whose code is the canonical one.
     #[must_use]
-    pub fn usage(&self) -> (usize, f64) {
+    pub(crate) fn usage(&self) -> (usize, f64) {
         let mut used: Vec<CodeId> = self.flat.to_vec();
         let (mut same, mut all) = (0usize, 0usize);
         for drawing in self.drawings.values() {
-            for (codes, canonical) in drawing
-                .over
-                .iter()
-                .flatten()
-                .zip(drawing.canonical.iter().flatten())
+            for (codes, canonical) in
+                drawing.over.iter().flatten().zip(drawing.canonical.iter().flatten())
             {
                 used.extend(codes);
                 all += codes.len();
@@ -152,11 +125,7 @@ impl CodeTable {
 
     fn empty(&self, background: Background) -> CodeGrid {
         let side = usize::from(earl_scenes::GRID);
-        CodeGrid {
-            height: side,
-            width: side,
-            codes: vec![self.flat(background); side * side],
-        }
+        CodeGrid { height: side, width: side, codes: vec![self.flat(background); side * side] }
     }
 }
 
@@ -164,10 +133,8 @@ fn put(grid: &mut CodeGrid, object: &Object, codes: impl Iterator<Item = Option<
     let side = usize::from(object.cells);
     for (at, code) in codes.enumerate() {
         if let Some(code) = code {
-            let cell = grid.index(
-                usize::from(object.row) + at / side,
-                usize::from(object.col) + at % side,
-            );
+            let cell = grid
+                .index(usize::from(object.row) + at / side, usize::from(object.col) + at % side);
             grid.codes[cell] = code;
         }
     }
@@ -175,8 +142,6 @@ fn put(grid: &mut CodeGrid, object: &Object, codes: impl Iterator<Item = Option<
 
 fn commonest(codes: &[CodeId]) -> CodeId {
     let count = |code: &CodeId| codes.iter().filter(|other| *other == code).count();
-    let best = codes
-        .iter()
-        .max_by_key(|code| (count(code), std::cmp::Reverse(**code)));
+    let best = codes.iter().max_by_key(|code| (count(code), std::cmp::Reverse(**code)));
     best.copied().unwrap_or(CodeId(0))
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Settings of one supervised run; every key has a default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct SftConfig {
+pub(crate) struct SftConfig {
     /// Optimizer steps of the whole run.
     pub steps: u64,
     /// Seed of the initial weights.
@@ -34,7 +34,7 @@ pub struct SftConfig {
 /// What a batch holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct DataConfig {
+pub(crate) struct DataConfig {
     /// Seed of the scenes.
     pub seed: u64,
     /// Scenes in a step; each is read once.
@@ -87,7 +87,7 @@ impl SftConfig {
     ///
     /// # Errors
     /// Names the key and the value found.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let data = &self.data;
         for (key, value) in [
             ("sft.steps", self.steps),
@@ -116,7 +116,7 @@ impl SftConfig {
 impl DataConfig {
     /// The operations' weights.
     #[must_use]
-    pub fn op_weights(&self) -> OpWeights {
+    pub(crate) fn op_weights(&self) -> OpWeights {
         OpWeights::training(&self.ops)
     }
 }

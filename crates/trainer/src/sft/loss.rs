@@ -13,7 +13,7 @@ use earl_model::lm::{Chunk, LanguageModel, SEE_SIZES, SeeingHead, Seen};
 use earl_model::sequence::{self, Slot, Vocabulary};
 
 /// Means over a step, each in nats; tensors `[1]`.
-pub struct Losses {
+pub(crate) struct Losses {
     /// What is minimised.
     pub total: Tensor<1>,
     /// Control tokens.
@@ -30,7 +30,7 @@ pub struct Losses {
 
 /// The losses of one batch.
 #[must_use]
-pub fn losses(
+pub(crate) fn losses(
     lm: &LanguageModel,
     head: &SeeingHead,
     vocabulary: &Vocabulary,
@@ -40,11 +40,7 @@ pub fn losses(
 ) -> Losses {
     let sources: Vec<&earl_model::CodeGrid> = batch.sources.iter().collect();
     let mut source_cache = lm.cache();
-    let read = lm.forward(
-        &sequence::source_chunk(vocabulary, &sources),
-        &mut source_cache,
-        false,
-    );
+    let read = lm.forward(&sequence::source_chunk(vocabulary, &sources), &mut source_cache, false);
     let keys = lm.pointer_keys(read.last); // [sources, cells, pointer]
     let (seeing, named) = seeing_loss(&head.forward(read.seen, lm), batch, device);
 
@@ -55,15 +51,9 @@ pub fn losses(
         let rows: Vec<usize> = group.iter().map(|edit| edit.source).collect();
         let mut cache = source_cache.select(&rows, device);
         let words: Vec<&[usize]> = group.iter().map(|edit| edit.words.as_slice()).collect();
-        let _ = lm.forward(
-            &sequence::words_chunk(vocabulary, &words),
-            &mut cache,
-            false,
-        );
+        drop(lm.forward(&sequence::words_chunk(vocabulary, &words), &mut cache, false));
         let hidden = lm.forward(&program_chunk(lm, group), &mut cache, true).last; // [edits, seq, hidden]
-        let keys = keys
-            .clone()
-            .select(0, int_tensor(rows.iter().copied(), device));
+        let keys = keys.clone().select(0, int_tensor(rows.iter().copied(), device));
         let sums = program_loss(lm, vocabulary, group, hidden, keys, device);
         control = control + sums.control;
         code = code + sums.code;
@@ -75,14 +65,7 @@ pub fn losses(
     let total = control.clone()
         + code.clone().mul_scalar(config.code_weight)
         + seeing.clone().mul_scalar(config.seeing_weight);
-    Losses {
-        total,
-        control,
-        code,
-        seeing,
-        named,
-        tokens: (controls, codes),
-    }
+    Losses { total, control, code, seeing, named, tokens: (controls, codes) }
 }
 
 struct Sums {
@@ -116,55 +99,32 @@ fn program_loss(
             }
         }
     }
-    let pointers = lm
-        .pointer_logits(hidden.clone(), keys)
-        .reshape([edits * seq, cells]);
+    let pointers = lm.pointer_logits(hidden.clone(), keys).reshape([edits * seq, cells]);
     let flat = hidden.reshape([edits * seq, width]);
     let pick = |rows: &[usize]| int_tensor(rows.iter().copied(), device);
     let (controls, codes) = (control_rows.len(), code_rows.len());
     let rows = pick(&control_rows);
-    let logits = lm.control_logits(
-        flat.clone().select(0, rows.clone()),
-        pointers.select(0, rows),
-    );
+    let logits = lm.control_logits(flat.clone().select(0, rows.clone()), pointers.select(0, rows));
     let control = cross_entropy(logits, pick(&control_targets)).sum();
-    let code = match codes {
-        0 => Tensor::zeros([1], device),
-        _ => {
-            let logits = lm.code_logits(flat.select(0, pick(&code_rows)));
-            cross_entropy(logits, pick(&code_targets)).sum()
-        }
+    let code = if codes == 0 {
+        Tensor::zeros([1], device)
+    } else {
+        let logits = lm.code_logits(flat.select(0, pick(&code_rows)));
+        cross_entropy(logits, pick(&code_targets)).sum()
     };
-    Sums {
-        control,
-        code,
-        controls,
-        codes,
-    }
+    Sums { control, code, controls, codes }
 }
 
 /// The programs of a group as one chunk, padded at the end (which no real token sees).
 fn program_chunk(lm: &LanguageModel, group: &[Edit]) -> Chunk {
-    let seq = group
-        .iter()
-        .map(|edit| edit.program.inputs.len())
-        .max()
-        .unwrap_or(0);
+    let seq = group.iter().map(|edit| edit.program.inputs.len()).max().unwrap_or(0);
     let first = 1 + lm.config().text.max_words;
-    let mut chunk = Chunk {
-        batch: group.len(),
-        seq,
-        ..Chunk::default()
-    };
+    let mut chunk = Chunk { batch: group.len(), seq, ..Chunk::default() };
     for edit in group {
         let filler = edit.program.inputs[0];
         for at in 0..seq {
-            chunk
-                .ids
-                .push(edit.program.inputs.get(at).copied().unwrap_or(filler));
-            chunk
-                .slots
-                .push(edit.program.slots.get(at).copied().unwrap_or(Slot::NONE));
+            chunk.ids.push(edit.program.inputs.get(at).copied().unwrap_or(filler));
+            chunk.slots.push(edit.program.slots.get(at).copied().unwrap_or(Slot::NONE));
             chunk.times.push(first + at);
         }
     }
@@ -182,14 +142,7 @@ fn seeing_loss(seen: &Seen, batch: &Batch, device: &Device) -> (Tensor<1>, Tenso
         .flat_map(|label| label.free.map(|free| if free { 1.0 } else { -1.0 }))
         .collect();
     let signs = Tensor::<2>::from_data(TensorData::new(signs, [labels.len(), SEE_SIZES]), device);
-    let named = seen
-        .name
-        .clone()
-        .argmax(1)
-        .squeeze_dim::<1>(1)
-        .equal(names.clone())
-        .float()
-        .mean();
+    let named = seen.name.clone().argmax(1).squeeze_dim::<1>(1).equal(names.clone()).float().mean();
     let free = log_sigmoid(seen.free.clone() * signs).mean().neg();
     let loss = cross_entropy(seen.name.clone(), names).mean()
         + cross_entropy(seen.tint.clone(), tints).mean()

@@ -1,8 +1,8 @@
 //! Supervised training: scenes in, a decoder out.
 
-pub mod batch;
-pub mod codes;
-pub mod config;
-pub mod loss;
-pub mod probe;
-pub mod train;
+pub(crate) mod batch;
+pub(crate) mod codes;
+pub(crate) mod config;
+pub(crate) mod loss;
+pub(crate) mod probe;
+pub(crate) mod train;

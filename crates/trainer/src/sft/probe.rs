@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 
 /// Counts of one operation.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Edits looked at.
     pub n: usize,
     /// The verbs, in their order, are those of the example's plan.
@@ -30,7 +30,7 @@ pub struct Tally {
 }
 
 /// Looks at `per_op` held-out edits of every operation, greedily, in mode `local`.
-pub fn probe(
+pub(crate) fn probe(
     editor: &Editor,
     codes: &CodeTable,
     split: Split,
@@ -48,7 +48,7 @@ pub fn probe(
 }
 
 /// Looks at one edit and counts it. An edit the model can't write counts as wrong.
-pub fn look(editor: &Editor, codes: &CodeTable, example: &Example, tally: &mut Tally) {
+pub(crate) fn look(editor: &Editor, codes: &CodeTable, example: &Example, tally: &mut Tally) {
     tally.n += 1;
     if let Some(steps) = write_plan(editor, example) {
         count(tally, editor.vocabulary(), codes, example, &steps);
@@ -112,10 +112,7 @@ fn count(
 }
 
 fn object(vocabulary: &Vocabulary, placed: &Placed) -> Option<Object> {
-    let class = vocabulary
-        .names()
-        .iter()
-        .position(|&name| name == placed.name)?;
+    let class = vocabulary.names().iter().position(|&name| name == placed.name)?;
     let tint = match placed.tint {
         None => None,
         Some(token) => {
@@ -151,10 +148,7 @@ fn carry_out(vocabulary: &Vocabulary, scene: &Scene, steps: &[Step]) -> Option<S
                 target.objects.push(new);
             }
             Step::Background(colour, _) => {
-                let at = vocabulary
-                    .backgrounds()
-                    .iter()
-                    .position(|known| known == colour)?;
+                let at = vocabulary.backgrounds().iter().position(|known| known == colour)?;
                 target.background = *earl_scenes::Background::ALL.get(at)?;
             }
         }
@@ -174,16 +168,9 @@ fn passes(source: &Scene, target: &Scene, check: &Check) -> bool {
         let at = left.iter().position(|other| other == object);
         at.map(|at| left.swap_remove(at)).is_some()
     };
-    let kept = check
-        .kept
-        .iter()
-        .all(|&at| take(&source.objects[at], &mut left));
+    let kept = check.kept.iter().all(|&at| take(&source.objects[at], &mut left));
     let some = check.some.iter().all(|some| {
-        let stay = some
-            .of
-            .iter()
-            .filter(|&&at| take(&source.objects[at], &mut left))
-            .count();
+        let stay = some.of.iter().filter(|&&at| take(&source.objects[at], &mut left)).count();
         stay == some.n
     });
     let new = check.new.iter().all(|new| {

@@ -15,11 +15,11 @@ use earl_model::sequence::Vocabulary;
 use serde::Serialize;
 
 /// Prefix of the seeing head's tensors; training only.
-pub const SEEING_PREFIX: &str = "seeing.";
+pub(crate) const SEEING_PREFIX: &str = "seeing.";
 
 /// Decoder and seeing head: what is trained together.
 #[derive(Module, Debug)]
-pub struct Student {
+pub(crate) struct Student {
     /// The decoder.
     pub lm: LanguageModel,
     /// Heads of the seeing loss.
@@ -28,7 +28,7 @@ pub struct Student {
 
 /// What one step reports; losses in nats.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct SftStep {
+pub(crate) struct SftStep {
     /// What is minimised.
     pub loss: f64,
     /// Control tokens.
@@ -50,7 +50,7 @@ pub struct SftStep {
 }
 
 /// A decoder in training.
-pub struct Trainer {
+pub(crate) struct Trainer {
     config: SftConfig,
     vocabulary: Vocabulary,
     student: Option<Student>,
@@ -64,7 +64,7 @@ impl Trainer {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn new(config: SftConfig, model: &ModelConfig, device: Device) -> Result<Self> {
+    pub(crate) fn new(config: SftConfig, model: &ModelConfig, device: Device) -> Result<Self> {
         Self::from_weights(config, model, device, TensorMap::new())
     }
 
@@ -73,7 +73,7 @@ impl Trainer {
     ///
     /// # Errors
     /// If the tensors do not fit the model.
-    pub fn from_weights(
+    pub(crate) fn from_weights(
         config: SftConfig,
         model: &ModelConfig,
         device: Device,
@@ -83,11 +83,7 @@ impl Trainer {
         let mut shapes = collect(&zeros.lm, LM_PREFIX)?;
         shapes.extend(collect(&zeros.seeing, SEEING_PREFIX)?);
         let mut weights = initial_tensors(&shapes, model.lm.num_hidden_layers, config.seed);
-        weights.extend(
-            given
-                .into_iter()
-                .filter(|(name, _)| shapes.contains_key(name)),
-        );
+        weights.extend(given.into_iter().filter(|(name, _)| shapes.contains_key(name)));
         Self::resume(config, model, device, 0, &weights, TensorMap::new())
     }
 
@@ -95,7 +91,7 @@ impl Trainer {
     ///
     /// # Errors
     /// If the tensors do not fit the model.
-    pub fn resume(
+    pub(crate) fn resume(
         config: SftConfig,
         model: &ModelConfig,
         device: Device,
@@ -110,14 +106,7 @@ impl Trainer {
         };
         let optimizer = Optimizer::resume(config.optim.clone(), step, moments);
         let vocabulary = Vocabulary::new(model);
-        Ok(Self {
-            config,
-            vocabulary,
-            student: Some(student),
-            optimizer,
-            step,
-            device,
-        })
+        Ok(Self { config, vocabulary, student: Some(student), optimizer, step, device })
     }
 
     fn zeros(model: &ModelConfig, device: &Device) -> Student {
@@ -129,13 +118,13 @@ impl Trainer {
 
     /// Steps taken.
     #[must_use]
-    pub fn steps_taken(&self) -> u64 {
+    pub(crate) fn steps_taken(&self) -> u64 {
         self.step
     }
 
     /// Ids of the model.
     #[must_use]
-    pub fn vocabulary(&self) -> &Vocabulary {
+    pub(crate) fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
     }
 
@@ -143,7 +132,7 @@ impl Trainer {
     ///
     /// # Errors
     /// If the device does not give them back.
-    pub fn checkpoint(&self) -> Result<(TensorMap, &TensorMap)> {
+    pub(crate) fn checkpoint(&self) -> Result<(TensorMap, &TensorMap)> {
         let student = self.student()?;
         let mut weights = collect(&student.lm, LM_PREFIX)?;
         weights.extend(collect(&student.seeing, SEEING_PREFIX)?);
@@ -161,7 +150,7 @@ impl Trainer {
     ///
     /// # Errors
     /// If the loss or a gradient is not finite (the weights stay as they were), or the device fails.
-    pub fn step(&mut self, batch: &Batch) -> Result<SftStep> {
+    pub(crate) fn step(&mut self, batch: &Batch) -> Result<SftStep> {
         let student = self.student()?;
         let losses = losses(
             &student.lm,
@@ -182,9 +171,7 @@ impl Trainer {
         let mut host: GradientMap = gradients(&student.lm, &grads, LM_PREFIX)?;
         host.extend(gradients(&student.seeing, &grads, SEEING_PREFIX)?);
         let rate = self.config.optim.rate(self.step, self.config.steps);
-        let Some(student) = self.student.take() else {
-            bail!("no model")
-        };
+        let Some(student) = self.student.take() else { bail!("no model") };
         let (student, grad_norm) = self.update(student, host, rate)?;
         self.student = Some(student);
         self.step += 1;

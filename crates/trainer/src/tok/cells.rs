@@ -4,11 +4,11 @@ use earl_model::config::BOX_CELLS;
 use earl_scenes::{ClassId, Style, Tint, classes, sprite};
 
 /// Pixels of a cell.
-pub const PIXELS: usize = 64;
+pub(crate) const PIXELS: usize = 64;
 
 /// Which cell of which drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub(crate) struct Part {
     /// Class of the drawing.
     pub class: ClassId,
     /// Its tint.
@@ -20,7 +20,7 @@ pub struct Part {
 }
 
 /// Every cell of every drawing that shows anything: premultiplied RGB, then coverage.
-pub struct CellTable {
+pub(crate) struct CellTable {
     /// Which cell each entry is.
     pub parts: Vec<Part>,
     /// `parts.len()` rows of `PIXELS · 4` values in `0..=1`.
@@ -30,11 +30,8 @@ pub struct CellTable {
 impl CellTable {
     /// The cells of one style.
     #[must_use]
-    pub fn new(style: Style) -> Self {
-        let mut table = Self {
-            parts: Vec::new(),
-            values: Vec::new(),
-        };
+    pub(crate) fn new(style: Style) -> Self {
+        let mut table = Self { parts: Vec::new(), values: Vec::new() };
         for class in classes() {
             let tints = if class.tintable { &Tint::ALL[..] } else { &[] };
             for tint in std::iter::once(None).chain(tints.iter().copied().map(Some)) {
@@ -55,15 +52,9 @@ impl CellTable {
                 if pixels.clone().all(|at| drawing.alpha[at] <= 0.0) {
                     continue;
                 }
-                self.parts.push(Part {
-                    class,
-                    tint,
-                    cells,
-                    at: (row as u8, col as u8),
-                });
+                self.parts.push(Part { class, tint, cells, at: (row as u8, col as u8) });
                 for at in pixels.clone() {
-                    self.values
-                        .extend_from_slice(&drawing.rgb[at * 3..at * 3 + 3]);
+                    self.values.extend_from_slice(&drawing.rgb[at * 3..at * 3 + 3]);
                 }
                 self.values.extend(pixels.map(|at| drawing.alpha[at]));
             }
@@ -72,7 +63,7 @@ impl CellTable {
 
     /// Premultiplied colour and coverage of a cell, `PIXELS · 4` values.
     #[must_use]
-    pub fn row(&self, index: usize) -> &[f32] {
+    pub(crate) fn row(&self, index: usize) -> &[f32] {
         &self.values[index * PIXELS * 4..(index + 1) * PIXELS * 4]
     }
 }

@@ -8,7 +8,7 @@
 mod cells;
 mod kmeans;
 
-pub use cells::{CellTable, PIXELS};
+pub(crate) use cells::{CellTable, PIXELS};
 
 use anyhow::{Result, bail};
 use earl_model::vision::Layer;
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 /// Settings of the tokenizer, as `configs/*.toml` hold them under `[tok]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct TokConfig {
+pub(crate) struct TokConfig {
     /// Seed of the k-means starts.
     pub seed: u64,
     /// Steps of the colour lattice along each channel.
@@ -30,11 +30,7 @@ pub struct TokConfig {
 
 impl Default for TokConfig {
     fn default() -> Self {
-        Self {
-            seed: 1,
-            colour_steps: 6,
-            iterations: 10,
-        }
+        Self { seed: 1, colour_steps: 6, iterations: 10 }
     }
 }
 
@@ -43,19 +39,16 @@ impl TokConfig {
     ///
     /// # Errors
     /// Names the key and the value found.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if !(2..=16).contains(&self.colour_steps) {
-            bail!(
-                "`tok.colour_steps` is {}; it must lie in 2..=16",
-                self.colour_steps
-            );
+            bail!("`tok.colour_steps` is {}; it must lie in 2..=16", self.colour_steps);
         }
         Ok(())
     }
 }
 
 /// A codebook and where its codes come from.
-pub struct Codebook {
+pub(crate) struct Codebook {
     /// The layers, code by code.
     pub layers: Vec<Layer>,
     /// Codes of flat colours, of training cells, of the second style.
@@ -67,7 +60,7 @@ pub struct Codebook {
 ///
 /// # Errors
 /// If the training cells alone do not fit.
-pub fn codebook(
+pub(crate) fn codebook(
     config: &TokConfig,
     size: usize,
     mut on_iteration: impl FnMut(u64, f64),
@@ -78,10 +71,7 @@ pub fn codebook(
     let mut seen = BTreeSet::new();
     for index in 0..cells.parts.len() {
         let row = cells.row(index);
-        let bytes: Vec<u8> = row
-            .iter()
-            .map(|value| (value * 255.0).round() as u8)
-            .collect();
+        let bytes: Vec<u8> = row.iter().map(|value| (value * 255.0).round() as u8).collect();
         if seen.insert(bytes) {
             layers.push(layer(row));
         }
@@ -94,45 +84,23 @@ pub fn codebook(
         );
     };
     let second = CellTable::new(Style::FluentFlat);
-    let rows: Vec<&[f32]> = (0..second.parts.len())
-        .map(|index| second.row(index))
-        .collect();
-    let centres = kmeans::centres(
-        &rows,
-        rest,
-        config.iterations,
-        config.seed,
-        &mut on_iteration,
-    );
+    let rows: Vec<&[f32]> = (0..second.parts.len()).map(|index| second.row(index)).collect();
+    let centres = kmeans::centres(&rows, rest, config.iterations, config.seed, &mut on_iteration);
     layers.extend(centres.iter().map(|row| layer(row)));
-    Ok(Codebook {
-        layers,
-        counts: [flats, drawn, rest],
-    })
+    Ok(Codebook { layers, counts: [flats, drawn, rest] })
 }
 
 fn layer(row: &[f32]) -> Layer {
     let (colour, alpha) = row.split_at(PIXELS * 3);
-    Layer {
-        colour: colour.to_vec(),
-        alpha: alpha.to_vec(),
-    }
+    Layer { colour: colour.to_vec(), alpha: alpha.to_vec() }
 }
 
 fn flat_layers(steps: usize) -> Vec<Layer> {
     let named = Background::ALL.map(|background| background.rgb().map(|c| f32::from(c) / 255.0));
     let step = |at: usize| at as f32 / (steps - 1) as f32;
-    let lattice = (0..steps * steps * steps).map(|at| {
-        [
-            step(at / steps / steps),
-            step(at / steps % steps),
-            step(at % steps),
-        ]
-    });
-    let flat = |rgb: [f32; 3]| Layer {
-        colour: rgb.repeat(PIXELS),
-        alpha: vec![1.0; PIXELS],
-    };
+    let lattice = (0..steps * steps * steps)
+        .map(|at| [step(at / steps / steps), step(at / steps % steps), step(at % steps)]);
+    let flat = |rgb: [f32; 3]| Layer { colour: rgb.repeat(PIXELS), alpha: vec![1.0; PIXELS] };
     named.into_iter().chain(lattice).map(flat).collect()
 }
 
@@ -142,12 +110,7 @@ mod tests {
 
     #[test]
     fn a_codebook_that_is_too_small_is_refused() {
-        let error = codebook(&TokConfig::default(), 1_000, |_, _| ())
-            .err()
-            .unwrap();
-        assert!(
-            error.to_string().contains("do not fit into 1000 codes"),
-            "{error}"
-        );
+        let error = codebook(&TokConfig::default(), 1_000, |_, _| ()).err().unwrap();
+        assert!(error.to_string().contains("do not fit into 1000 codes"), "{error}");
     }
 }

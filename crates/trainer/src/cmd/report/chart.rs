@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
 /// A line of a chart.
-pub struct Series {
+pub(super) struct Series {
     /// Its name in the legend.
     pub name: String,
     /// (step, value), in order.
@@ -24,18 +24,14 @@ const COLOURS: [RGBColor; 6] = [
 ///
 /// # Errors
 /// If the drawing library refuses the ranges.
-pub fn chart(series: &[Series]) -> Result<String> {
+#[allow(clippy::too_many_lines, reason = "one drawing call after the other")]
+pub(super) fn chart(series: &[Series]) -> Result<String> {
     let points = || series.iter().flat_map(|series| &series.points);
     let range = |value: &dyn Fn(&(f64, f64)) -> f64| {
         let values = points().map(value);
-        let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), v| {
-            (low.min(v), high.max(v))
-        });
-        if low < high {
-            low..high
-        } else {
-            low - 0.5..low + 0.5
-        }
+        let (low, high) =
+            values.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
+        if low < high { low..high } else { low - 0.5..low + 0.5 }
     };
     let failed = |error: &dyn std::fmt::Display| anyhow!("drawing a chart: {error}");
     let mut svg = String::new();
@@ -48,18 +44,11 @@ pub fn chart(series: &[Series]) -> Result<String> {
             .y_label_area_size(52)
             .build_cartesian_2d(range(&|at| at.0), range(&|at| at.1))
             .map_err(|e| failed(&e))?;
-        chart
-            .configure_mesh()
-            .light_line_style(WHITE)
-            .draw()
-            .map_err(|e| failed(&e))?;
+        chart.configure_mesh().light_line_style(WHITE).draw().map_err(|e| failed(&e))?;
         for (series, colour) in series.iter().zip(COLOURS.iter().cycle()) {
             let colour = *colour;
             chart
-                .draw_series(LineSeries::new(
-                    series.points.iter().copied(),
-                    colour.stroke_width(2),
-                ))
+                .draw_series(LineSeries::new(series.points.iter().copied(), colour.stroke_width(2)))
                 .map_err(|e| failed(&e))?
                 .label(&series.name)
                 .legend(move |(x, y)| {
@@ -68,11 +57,7 @@ pub fn chart(series: &[Series]) -> Result<String> {
         }
         if series.len() > 1 {
             let labels = &mut chart.configure_series_labels();
-            labels
-                .border_style(BLACK)
-                .background_style(WHITE)
-                .draw()
-                .map_err(|e| failed(&e))?;
+            labels.border_style(BLACK).background_style(WHITE).draw().map_err(|e| failed(&e))?;
         }
         root.present().map_err(|e| failed(&e))?;
     }

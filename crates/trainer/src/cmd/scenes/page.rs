@@ -29,11 +29,7 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     for (at, (class, tint)) in (0u32..).zip(variants) {
         let (mut x, y) = (at % COLUMNS * SLOT.0, at / COLUMNS * SLOT.1);
         for cells in OBJECT_CELLS {
-            put(
-                &mut sheet,
-                sprite(class, tint, cells, Style::Fluent3d),
-                (x, y),
-            );
+            put(&mut sheet, sprite(class, tint, cells, Style::Fluent3d), (x, y));
             x += u32::from(cells) * CELL_PX;
         }
     }
@@ -49,19 +45,10 @@ fn put(sheet: &mut RgbaImage, drawing: &Sprite, (left, top): (u32, u32)) {
     for at in 0..drawing.side * drawing.side {
         let alpha = drawing.alpha[at];
         let channel = |c: usize| {
-            let value = if alpha > 0.0 {
-                drawing.rgb[at * 3 + c] / alpha
-            } else {
-                0.0
-            };
+            let value = if alpha > 0.0 { drawing.rgb[at * 3 + c] / alpha } else { 0.0 };
             (value * 255.0).round().clamp(0.0, 255.0) as u8
         };
-        let pixel = Rgba([
-            channel(0),
-            channel(1),
-            channel(2),
-            (alpha * 255.0).round() as u8,
-        ]);
+        let pixel = Rgba([channel(0), channel(1), channel(2), (alpha * 255.0).round() as u8]);
         let (x, y) = ((at % drawing.side) as u32, (at / drawing.side) as u32);
         sheet.put_pixel(left + x, top + y, pixel);
     }
@@ -74,10 +61,8 @@ fn world() -> serde_json::Value {
             "group": class.group, "tintable": class.tintable,
         })
     };
-    let backgrounds: Map<String, _> = Background::ALL
-        .iter()
-        .map(|b| (b.name().to_owned(), json!(b.rgb())))
-        .collect();
+    let backgrounds: Map<String, _> =
+        Background::ALL.iter().map(|b| (b.name().to_owned(), json!(b.rgb()))).collect();
     json!({
         "classes": classes().iter().map(class).collect::<Vec<_>>(),
         "backgrounds": backgrounds,
