@@ -19,35 +19,18 @@ pub(crate) fn run_all() -> Result<()> {
 }
 
 fn format() -> Result<()> {
-    run(
-        program("cargo", &["fmt", "--all", "--check"])?,
-        "run `cargo fmt --all`",
-    )
+    run(program("cargo", &["fmt", "--all", "--check"])?, "run `cargo fmt --all`")
 }
 
 fn clippy() -> Result<()> {
-    let args = [
-        "clippy",
-        "--release",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ];
-    run(
-        program("cargo", &args)?,
-        "clippy's message above says where",
-    )
+    let args = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    run(program("cargo", &args)?, "clippy's message above says where")
 }
 
 /// The page's types against the modules' declarations in `web/wasm`.
 pub(crate) fn types() -> Result<()> {
     let args = ["-p", "tests/web"];
-    run(
-        program("tsc", &args)?,
-        "the page's JSDoc types disagree; the message above says where",
-    )
+    run(program("tsc", &args)?, "the page's JSDoc types disagree; the message above says where")
 }
 
 /// The page imports the modules' declarations: builds the modules if they are missing, but takes

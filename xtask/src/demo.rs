@@ -33,12 +33,7 @@ fn open_browser(url: &str) {
         ("xdg-open", &[])
     };
     let mut command = Command::new(name);
-    command
-        .args(args)
-        .arg(url)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.args(args).arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     if command.spawn().is_err() {
         eprintln!("note: no `{name}` here; open the address by hand");
     }

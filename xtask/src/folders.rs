@@ -45,11 +45,7 @@ pub(crate) fn copy(from: &Path, to: &Path, skip: &[&str]) -> Result<()> {
     for file in files {
         let below = file.strip_prefix(from).with_context(failed)?;
         // A file's own path below itself is empty; joining that would add a slash.
-        let target = if below.as_os_str().is_empty() {
-            to.to_owned()
-        } else {
-            to.join(below)
-        };
+        let target = if below.as_os_str().is_empty() { to.to_owned() } else { to.join(below) };
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         if skip.iter().any(|end| name.ends_with(end)) {
             continue;

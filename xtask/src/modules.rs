@@ -83,28 +83,17 @@ impl Module {
     /// Everything beside the sources that decides the result.
     fn recipe(self) -> Result<Stamp> {
         let mut stamp = Stamp::default();
-        let settings = format!(
-            "{:?} {RUSTFLAGS} {} {FEATURES:?}",
-            self.profile(),
-            self.optimise()
-        );
+        let settings = format!("{:?} {RUSTFLAGS} {} {FEATURES:?}", self.profile(), self.optimise());
         stamp.add("settings", settings.as_bytes());
         stamp.add("wasm-bindgen", WASM_BINDGEN.as_bytes());
-        stamp.add(
-            "rustc",
-            output("rustc", &["--version"])
-                .unwrap_or_default()
-                .as_bytes(),
-        );
+        stamp.add("rustc", output("rustc", &["--version"]).unwrap_or_default().as_bytes());
         stamp.add_files(&root(), "tests/web/package.json")?; // binaryen's version
         Ok(stamp)
     }
 
     fn stamp(self) -> Result<String> {
         let mut stamp = self.recipe()?;
-        SOURCES
-            .iter()
-            .try_for_each(|source| stamp.add_files(&root(), source))?;
+        SOURCES.iter().try_for_each(|source| stamp.add_files(&root(), source))?;
         Ok(stamp.finish())
     }
 }
@@ -148,12 +137,8 @@ pub(crate) enum State {
 fn found(folder: &Path, module: Module) -> Option<String> {
     let name = module.name();
     let whole = ["_bg.wasm", ".js", ".d.ts"].iter();
-    let whole = whole
-        .map(|part| folder.join(format!("{name}{part}")))
-        .all(|file| file.is_file());
-    fs::read_to_string(folder.join(format!("{name}.stamp")))
-        .ok()
-        .filter(|_| whole)
+    let whole = whole.map(|part| folder.join(format!("{name}{part}"))).all(|file| file.is_file());
+    fs::read_to_string(folder.join(format!("{name}.stamp"))).ok().filter(|_| whole)
 }
 
 /// Puts a fresh module into `web/wasm`.
@@ -191,9 +176,7 @@ fn make(module: Module, stamp: &str, store: &Path, kept: &Path) -> Result<()> {
         None => finish(module, &built, &work)?,
     }
     let note = |end: &str, text: &str| fs::write(work.join(format!("{name}.{end}")), text);
-    note("binary", &binary)
-        .and_then(|()| note("stamp", stamp))
-        .context("writing stamps")?;
+    note("binary", &binary).and_then(|()| note("stamp", stamp)).context("writing stamps")?;
     if kept.exists() {
         fs::remove_dir_all(kept).with_context(|| format!("removing `{}`", kept.display()))?;
     }
@@ -203,42 +186,21 @@ fn make(module: Module, stamp: &str, store: &Path, kept: &Path) -> Result<()> {
 /// `cargo build`; the compiled module's file.
 fn compile(module: Module) -> Result<PathBuf> {
     let target = cache()?.join("wasm");
-    let args = [
-        "build",
-        "--profile",
-        "web",
-        "--target",
-        "wasm32-unknown-unknown",
-        "-p",
-        "earl-web",
-    ];
+    let args =
+        ["build", "--profile", "web", "--target", "wasm32-unknown-unknown", "-p", "earl-web"];
     let mut command = program("cargo", &args)?;
-    command.args([
-        "--lib",
-        "--no-default-features",
-        "--features",
-        module.feature(),
-    ]);
-    command
-        .env("CARGO_TARGET_DIR", &target)
-        .env("RUSTFLAGS", RUSTFLAGS);
-    command
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .envs(module.profile().iter().copied());
+    command.args(["--lib", "--no-default-features", "--features", module.feature()]);
+    command.env("CARGO_TARGET_DIR", &target).env("RUSTFLAGS", RUSTFLAGS);
+    command.env_remove("CARGO_ENCODED_RUSTFLAGS").envs(module.profile().iter().copied());
     run(command, "the compiler's message above says where")?;
     Ok(target.join("wasm32-unknown-unknown/web/earl_web.wasm"))
 }
 
 /// A kept build of the same compiled module.
 fn with_binary(store: &Path, name: &str, binary: &str) -> Option<PathBuf> {
-    let folders = fs::read_dir(store)
-        .ok()?
-        .flatten()
-        .map(|entry| entry.path());
+    let folders = fs::read_dir(store).ok()?.flatten().map(|entry| entry.path());
     folders.into_iter().find(|folder| {
-        let is_ours = folder
-            .file_name()
-            .is_some_and(|own| own.to_string_lossy().starts_with(name));
+        let is_ours = folder.file_name().is_some_and(|own| own.to_string_lossy().starts_with(name));
         let note = fs::read_to_string(folder.join(format!("{name}.binary")));
         is_ours && note.is_ok_and(|note| note == binary)
     })
@@ -248,19 +210,9 @@ fn with_binary(store: &Path, name: &str, binary: &str) -> Option<PathBuf> {
 fn finish(module: Module, built: &Path, folder: &Path) -> Result<()> {
     let (name, place) = (module.name(), folder.to_string_lossy());
     fs::create_dir_all(folder).with_context(|| format!("making `{place}`"))?;
-    let args = [
-        "--target",
-        "web",
-        "--out-name",
-        &name,
-        "--out-dir",
-        &place,
-        &built.to_string_lossy(),
-    ];
-    run(
-        program("wasm-bindgen", &args)?,
-        "its version must be that of the crate in `Cargo.toml`",
-    )?;
+    let args =
+        ["--target", "web", "--out-name", &name, "--out-dir", &place, &built.to_string_lossy()];
+    run(program("wasm-bindgen", &args)?, "its version must be that of the crate in `Cargo.toml`")?;
     let bound = folder.join(format!("{name}_bg.wasm"));
     let small = folder.join(format!("{name}.small.wasm"));
     let mut command = program("wasm-opt", &[module.optimise()])?;
@@ -295,10 +247,7 @@ mod tests {
     #[test]
     fn the_two_modules_differ_in_name_and_stamp() {
         let (cpu, gpu) = (Module::Cpu, Module::Gpu);
-        assert_eq!(
-            (cpu.name(), gpu.name()),
-            ("earl_cpu".into(), "earl_gpu".into())
-        );
+        assert_eq!((cpu.name(), gpu.name()), ("earl_cpu".into(), "earl_gpu".into()));
         assert_ne!(cpu.stamp().unwrap(), gpu.stamp().unwrap());
     }
 
@@ -326,10 +275,7 @@ mod tests {
         fs::write(store.join("earl_gpu-0/earl_gpu.binary"), "cd").unwrap();
         forget_old(&store, "earl_cpu-").unwrap();
         assert_eq!(fs::read_dir(&store).unwrap().count(), KEPT + 1);
-        assert_eq!(
-            with_binary(&store, "earl_gpu", "cd"),
-            Some(store.join("earl_gpu-0"))
-        );
+        assert_eq!(with_binary(&store, "earl_gpu", "cd"), Some(store.join("earl_gpu-0")));
         assert_eq!(with_binary(&store, "earl_gpu", "ef"), None);
         fs::remove_dir_all(&store).unwrap();
     }

@@ -37,9 +37,7 @@ pub(crate) fn serve(server: &Server, folder: &Path) {
 
 fn answer(request: Request, folder: &Path) {
     let file = file_for(folder, request.url());
-    let found = file
-        .as_ref()
-        .and_then(|path| fs::read(path).ok().map(|bytes| (path, bytes)));
+    let found = file.as_ref().and_then(|path| fs::read(path).ok().map(|bytes| (path, bytes)));
     let sent = match found {
         _ if !matches!(request.method(), Method::Get | Method::Head) => {
             request.respond(Response::from_string("only GET and HEAD").with_status_code(405))
@@ -47,10 +45,9 @@ fn answer(request: Request, folder: &Path) {
         Some((path, bytes)) => {
             let mut response = Response::from_data(bytes);
             // A rebuilt demo must not show the last one's files.
-            for (name, value) in [
-                ("Content-Type", content_type(path)),
-                ("Cache-Control", "no-cache"),
-            ] {
+            for (name, value) in
+                [("Content-Type", content_type(path)), ("Cache-Control", "no-cache")]
+            {
                 if let Ok(header) = Header::from_bytes(name, value) {
                     response.add_header(header);
                 }
@@ -76,11 +73,7 @@ fn file_for(folder: &Path, url: &str) -> Option<PathBuf> {
             _ => return None,
         }
     }
-    Some(if is_folder {
-        file.join("index.html")
-    } else {
-        file
-    })
+    Some(if is_folder { file.join("index.html") } else { file })
 }
 
 /// `%41` → `A`; `None` for half a code, text that is no UTF-8, and signs no site's file has.
@@ -171,21 +164,14 @@ mod tests {
         let address = server.server_addr().to_ip().unwrap();
         let ask = |request: &str| {
             let mut stream = TcpStream::connect(address).unwrap();
-            write!(
-                stream,
-                "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-            )
-            .unwrap();
+            write!(stream, "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
             answer(server.recv().unwrap(), &folder);
             let mut text = String::new();
             stream.read_to_string(&mut text).unwrap();
             text
         };
         let found = ask("GET /web/app.js");
-        assert!(
-            found.starts_with("HTTP/1.1 200") && found.ends_with("let a = 1;"),
-            "{found}"
-        );
+        assert!(found.starts_with("HTTP/1.1 200") && found.ends_with("let a = 1;"), "{found}");
         assert!(found.contains("text/javascript"), "{found}");
         assert!(ask("GET /web/../../secret").starts_with("HTTP/1.1 404"));
         assert!(ask("GET /web").starts_with("HTTP/1.1 404"));

@@ -69,13 +69,7 @@ fn collect(pages: &Path) -> Result<()> {
 
 fn trunk(pages: &Path, site: &Path) -> Result<()> {
     fs::create_dir_all(site).with_context(|| format!("making `{}`", site.display()))?;
-    let args = [
-        "build",
-        "--offline",
-        "--skip-version-check",
-        "--dist",
-        &site.to_string_lossy(),
-    ];
+    let args = ["build", "--offline", "--skip-version-check", "--dist", &site.to_string_lossy()];
     let mut command = program("trunk", &args)?;
     // Trunk reads `NO_COLOR` as one of its switches and stops at the usual `1`.
     command.current_dir(pages).env_remove("NO_COLOR");
@@ -94,11 +88,7 @@ fn check(site: &Path) -> Result<u64> {
     }
     let mut files = Vec::new();
     files_below(site, &mut files)?;
-    Ok(files
-        .iter()
-        .flat_map(fs::metadata)
-        .map(|facts| facts.len())
-        .sum())
+    Ok(files.iter().flat_map(fs::metadata).map(|facts| facts.len()).sum())
 }
 
 #[cfg(test)]
@@ -118,12 +108,7 @@ mod tests {
         fs::create_dir_all(folder.join("web")).unwrap();
         fs::write(folder.join("index.html"), "").unwrap();
         assert!(may_replace(&folder).is_ok());
-        assert!(
-            check(&folder)
-                .unwrap_err()
-                .to_string()
-                .contains("web/app.js")
-        );
+        assert!(check(&folder).unwrap_err().to_string().contains("web/app.js"));
         fs::write(folder.join("thesis.tex"), "").unwrap();
         assert!(may_replace(&folder).is_err());
         fs::remove_dir_all(&folder).unwrap();

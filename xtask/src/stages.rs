@@ -40,37 +40,23 @@ impl Stages {
     }
 
     fn has_passed(&self, name: &str) -> bool {
-        self.0
-            .iter()
-            .any(|(other, outcome, _)| *other == name && *outcome == Outcome::Passed)
+        self.0.iter().any(|(other, outcome, _)| *other == name && *outcome == Outcome::Passed)
     }
 
     /// Prints the table; an error if not all passed.
     pub(crate) fn finish(self) -> Result<()> {
         eprintln!("\n{}", self.table());
-        let bad = self
-            .0
-            .iter()
-            .filter(|(_, outcome, _)| *outcome != Outcome::Passed);
+        let bad = self.0.iter().filter(|(_, outcome, _)| *outcome != Outcome::Passed);
         let bad: Vec<&str> = bad.map(|(name, ..)| *name).collect();
         if self.0.is_empty() || !bad.is_empty() {
-            bail!(
-                "not passed: {}\nhint: each stage's own message stands above",
-                bad.join(", ")
-            );
+            bail!("not passed: {}\nhint: each stage's own message stands above", bad.join(", "));
         }
         eprintln!("all passed");
         Ok(())
     }
 
     fn table(&self) -> String {
-        let width = self
-            .0
-            .iter()
-            .map(|(name, ..)| name.len())
-            .max()
-            .unwrap_or(0)
-            .max(5);
+        let width = self.0.iter().map(|(name, ..)| name.len()).max().unwrap_or(0).max(5);
         let mut lines = vec![format!("{:width$}  {:>7}  result", "stage", "minutes")];
         let mut sum = Duration::ZERO;
         for (name, outcome, time) in &self.0 {
@@ -79,17 +65,10 @@ impl Stages {
                 Outcome::Failed => "FAILED",
                 Outcome::LeftOut => "left out",
             };
-            lines.push(format!(
-                "{name:width$}  {:7.1}  {outcome}",
-                time.as_secs_f64() / 60.0
-            ));
+            lines.push(format!("{name:width$}  {:7.1}  {outcome}", time.as_secs_f64() / 60.0));
             sum += *time;
         }
-        lines.push(format!(
-            "{:width$}  {:7.1}",
-            "sum",
-            sum.as_secs_f64() / 60.0
-        ));
+        lines.push(format!("{:width$}  {:7.1}", "sum", sum.as_secs_f64() / 60.0));
         lines.join("\n")
     }
 }
@@ -117,10 +96,7 @@ mod tests {
         assert!(table.contains("build       0.0  FAILED"), "{table}");
         assert!(table.contains("page        0.0  left out"), "{table}");
         let message = stages.finish().unwrap_err().to_string();
-        assert!(
-            message.starts_with("not passed: build, page, later\n"),
-            "{message}"
-        );
+        assert!(message.starts_with("not passed: build, page, later\n"), "{message}");
     }
 
     #[test]

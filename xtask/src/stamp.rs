@@ -26,10 +26,7 @@ impl Stamp {
         files.sort();
         for file in files {
             let bytes = fs::read(&file).with_context(|| format!("reading `{}`", file.display()))?;
-            self.add(
-                &file.strip_prefix(root).unwrap_or(&file).to_string_lossy(),
-                &bytes,
-            );
+            self.add(&file.strip_prefix(root).unwrap_or(&file).to_string_lossy(), &bytes);
         }
         Ok(())
     }
@@ -38,9 +35,7 @@ impl Stamp {
     pub(crate) fn finish(self) -> String {
         let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
         let hash = self.0.finalize();
-        hash.iter()
-            .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-            .collect()
+        hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
 }
 
@@ -85,10 +80,7 @@ mod tests {
             stamp.add_files(&root, path).map(|()| stamp.finish())
         };
         assert_eq!(folder("xtask/src").unwrap(), folder("xtask/src").unwrap());
-        assert_ne!(
-            folder("xtask/src").unwrap(),
-            folder("xtask/src/setup").unwrap()
-        );
+        assert_ne!(folder("xtask/src").unwrap(), folder("xtask/src/setup").unwrap());
         assert!(folder("xtask/no-such-folder").is_err());
     }
 }

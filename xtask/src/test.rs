@@ -7,6 +7,7 @@ use crate::{check, setup, site};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// Far above what the page's tests take on two cores; a hanging browser must not hang a CI machine.
@@ -30,32 +31,20 @@ pub(crate) fn run_all(skip_web: bool) -> Result<()> {
 }
 
 fn native() -> Result<()> {
-    let args = [
-        "test",
-        "--release",
-        "--workspace",
-        "--exclude",
-        "earl-web",
-        "--no-fail-fast",
-    ];
-    run(
-        program("cargo", &args)?,
-        "the failing test's message stands above",
-    )
+    let args = ["test", "--release", "--workspace", "--exclude", "earl-web", "--no-fail-fast"];
+    let mut command = program("cargo", &args)?;
+    command.stdout(Stdio::inherit());
+    run(command, "the failing test's message stands above")
 }
 
 fn page(site: &Path) -> Result<()> {
     let files = test_files(&root().join("tests/web"))?;
     let mut command = program("node", &["--test", "--test-concurrency=1"])?;
-    command.args(files).env("EARL_SITE", site);
+    command.args(files).env("EARL_SITE", site).stdout(Stdio::inherit());
     if let Some(browser) = setup::browser() {
         command.env("CHROMIUM", browser);
     }
-    run_within(
-        command,
-        PAGE_LIMIT,
-        "screenshots, if any, are in `tests/web/artifacts`",
-    )
+    run_within(command, PAGE_LIMIT, "screenshots, if any, are in `tests/web/artifacts`")
 }
 
 /// The folder's `*.test.js`, by name: `node --test` passes when it finds nothing, and later versions
@@ -84,9 +73,7 @@ mod tests {
 
     #[test]
     fn no_browser_test_is_an_error() {
-        let message = test_files(&root().join("xtask/src"))
-            .unwrap_err()
-            .to_string();
+        let message = test_files(&root().join("xtask/src")).unwrap_err().to_string();
         assert!(message.contains("--skip-web"), "{message}");
     }
 }

@@ -27,10 +27,7 @@ mod tests {
     #[test]
     fn versions_are_found_in_what_programs_print() {
         assert_eq!(parse("trunk 0.21.14"), Some(vec![0, 21, 14]));
-        assert_eq!(
-            parse("wasm-bindgen 0.2.130 (1a2b3c4)"),
-            Some(vec![0, 2, 130])
-        );
+        assert_eq!(parse("wasm-bindgen 0.2.130 (1a2b3c4)"), Some(vec![0, 2, 130]));
         assert_eq!(parse("v20.20.2"), Some(vec![20, 20, 2]));
         assert_eq!(parse("wasm-opt version 132 (version_132)"), None);
         assert_eq!(parse("0.2.x"), None);

@@ -32,12 +32,7 @@ const TOOLS: [Tool; 2] = [
         version: WASM_BINDGEN,
         args: &["--bin", "wasm-bindgen"],
     },
-    Tool {
-        program: "trunk",
-        package: "trunk",
-        version: TRUNK,
-        args: &["--locked"],
-    },
+    Tool { program: "trunk", package: "trunk", version: TRUNK, args: &["--locked"] },
 ];
 
 /// Installs the tools that are missing or of another version.
@@ -54,26 +49,15 @@ pub(crate) fn install() -> Result<()> {
 fn build(tool: &Tool) -> Result<()> {
     let folder = tools()?;
     let folder = folder.to_string_lossy();
-    let args = [
-        "install",
-        tool.package,
-        "--version",
-        tool.version,
-        "--no-default-features",
-    ];
+    let args = ["install", tool.package, "--version", tool.version, "--no-default-features"];
     let mut command = program("cargo", &args)?;
     command.args(["--force", "--root", &folder]).args(tool.args);
     command.env("CARGO_TARGET_DIR", cache()?.join("tools-target"));
     // Where no lock file decides, dependencies must suit the compiler at hand.
     command.env("CARGO_RESOLVER_INCOMPATIBLE_RUST_VERSIONS", "fallback");
-    command
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     command.envs(PROFILE);
-    run(
-        command,
-        "cargo builds this tool from its crate: check the network and the message above",
-    )
+    run(command, "cargo builds this tool from its crate: check the network and the message above")
 }
 
 #[cfg(test)]

@@ -17,10 +17,8 @@ pub(crate) fn packages() -> Result<()> {
     }
     let folder = root().join("tests/web");
     // npm writes this file last.
-    if is_newer(
-        &folder.join("node_modules/.package-lock.json"),
-        &folder.join("package-lock.json"),
-    ) {
+    if is_newer(&folder.join("node_modules/.package-lock.json"), &folder.join("package-lock.json"))
+    {
         return Ok(());
     }
     let mut command = program("npm", &["ci", "--no-audit", "--no-fund"])?;

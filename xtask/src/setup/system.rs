@@ -18,10 +18,8 @@ pub(crate) enum Sign {
 /// A sign, and the package that brings it.
 pub(crate) type Need = (Sign, &'static str);
 
-pub(crate) const SITE: [Need; 2] = [
-    (Sign::Program("node"), "nodejs"),
-    (Sign::Program("npm"), "npm"),
-];
+pub(crate) const SITE: [Need; 2] =
+    [(Sign::Program("node"), "nodejs"), (Sign::Program("npm"), "npm")];
 pub(crate) const TESTS: [Need; 5] = [
     SITE[0],
     SITE[1],
@@ -47,18 +45,13 @@ impl Sign {
 /// The browser of the tests: `$CHROMIUM`, else the first on `PATH`.
 pub(crate) fn browser() -> Option<PathBuf> {
     let chosen = std::env::var_os("CHROMIUM").map(PathBuf::from);
-    chosen
-        .filter(|file| file.is_file())
-        .or_else(|| BROWSERS.into_iter().find_map(which))
+    chosen.filter(|file| file.is_file()).or_else(|| BROWSERS.into_iter().find_map(which))
 }
 
 /// Installs, as root through apt, the packages whose signs are missing.
 pub(crate) fn need(needs: &[Need]) -> Result<()> {
-    let missing: Vec<&str> = needs
-        .iter()
-        .filter(|(sign, _)| !sign.is_there())
-        .map(|(_, package)| *package)
-        .collect();
+    let missing: Vec<&str> =
+        needs.iter().filter(|(sign, _)| !sign.is_there()).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -79,9 +72,7 @@ pub(crate) fn need(needs: &[Need]) -> Result<()> {
     update.arg("update");
     run(update, &hint)?;
     let mut install = program("apt-get", &wait)?;
-    install
-        .args(["install", "-y", "--no-install-recommends"])
-        .args(&missing);
+    install.args(["install", "-y", "--no-install-recommends"]).args(&missing);
     install.env("DEBIAN_FRONTEND", "noninteractive");
     run(install, &hint)
 }

@@ -9,10 +9,7 @@ pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 /// Adds the target through rustup, unless the compiler has it already.
 pub(crate) fn add() -> Result<()> {
     let sysroot = output("rustc", &["--print", "sysroot"]).unwrap_or_default();
-    let library = Path::new(&sysroot)
-        .join("lib/rustlib")
-        .join(TARGET)
-        .join("lib");
+    let library = Path::new(&sysroot).join("lib/rustlib").join(TARGET).join("lib");
     if !sysroot.is_empty() && library.is_dir() {
         return Ok(());
     }
