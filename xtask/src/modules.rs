@@ -152,6 +152,7 @@ fn bring(module: Module) -> Result<()> {
     if found(&kept, module).as_deref() != Some(stamp.as_str()) {
         make(module, &stamp, &store, &kept)?;
         forget_old(&store, &format!("{name}-"))?;
+        forget_old(&store, "work-")?; // what ended runs left
     }
     let stamp_file = out.join(format!("{name}.stamp"));
     if stamp_file.exists() {
