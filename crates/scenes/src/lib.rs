@@ -13,6 +13,7 @@ mod edit;
 mod example;
 mod generate;
 mod instruct;
+mod mask;
 mod oracle;
 mod place;
 mod random;

@@ -141,7 +141,7 @@ impl Workbench<'_> {
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         let recipe = json!({
             "v": 1, "model": self.sha256, "instruction": instruction, "mode": self.args.mode.mode(),
-            "seed": seed, "temperature": self.args.temperature,
+            "seed": seed, "temperature": self.temperature(),
             "image": hex_sha256(outcome.source.as_raw()),
         });
         let png = encode_png(&outcome.image, Some(("earl-recipe", &recipe.to_string())))?;
@@ -156,18 +156,23 @@ impl Workbench<'_> {
         Ok(Edited { png, facts, text: describe(&outcome, &notes, milliseconds) })
     }
 
+    /// As asked; several candidates at temperature 0 would all be the same one.
+    fn temperature(&self) -> f32 {
+        let asked = self.args.temperature;
+        if self.args.candidates > 1 && asked == 0.0 { 1.0 } else { asked }
+    }
+
     fn candidate(
         &self,
         source: &image::RgbImage,
         instruction: &str,
         seed: u64,
     ) -> Result<EditOutcome> {
-        let warm = self.args.candidates > 1 && self.args.temperature == 0.0;
         let request = EditRequest {
             instruction: instruction.to_owned(),
             mode: self.args.mode.mode(),
             seed: Seed(seed),
-            temperature: if warm { 1.0 } else { self.args.temperature },
+            temperature: self.temperature(),
         };
         Ok(pollster::block_on(
             self.editor.edit(source, &request, &mut |_| ControlFlow::Continue(())),

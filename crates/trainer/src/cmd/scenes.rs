@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// swap or multi.
     #[arg(long, value_parser = parse_op)]
     op: Option<Op>,
-    /// Folder for source/, target/, examples.jsonl (a bench file), edits.jsonl (a batch for `edit`),
+    /// Folder for source/, target/, mask/ (white: what a right edit may change), examples.jsonl (a bench file), edits.jsonl (a batch for `edit`),
     /// contact.png and index.html.
     #[arg(long, required_unless_present = "page_assets")]
     out: Option<PathBuf>,
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let out = args.out.as_deref().context("no folder; pass `--out`")?;
     output_folder(out, args.force)?;
-    for folder in ["source", "target"] {
+    for folder in ["source", "target", "mask"] {
         output_folder(&out.join(folder), true)?;
     }
     let mut progress = Progress::new("scenes", 0, args.count);
@@ -70,6 +70,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let name = format!("{index:06}.png");
         picture::write(&out.join("source").join(&name), &render(&made.scene, made.style))?;
         picture::write(&out.join("target").join(&name), &render(&made.target, made.style))?;
+        let mut mask = Vec::new();
+        made.mask().write_to(&mut std::io::Cursor::new(&mut mask), image::ImageFormat::Png)?;
+        write_file(&out.join("mask").join(&name), &mask)?;
         let line = serde_json::json!({
             "image": format!("source/{name}"), "instruction": made.instruction, "seed": 0,
         });

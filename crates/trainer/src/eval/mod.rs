@@ -171,22 +171,9 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Cells that no right answer changes: outside the boxes of objects that go and of every place a new
-/// one may take; none with a new background.
+/// Cells that no right answer changes; none with a new background.
 fn steady_cells(example: &Example) -> Vec<bool> {
-    let side = usize::from(earl_scenes::GRID);
-    let mut stay = vec![example.check.background == example.scene.background; side * side];
-    let gone = example.scene.objects.iter().enumerate();
-    let gone = gone.filter(|(at, _)| !example.check.kept.contains(at));
-    let gone = gone.map(|(_, object)| [object.row, object.col, object.cells]);
-    let new = example.check.new.iter().flat_map(|new| new.places.iter().copied());
-    for [row, col, cells] in gone.chain(new) {
-        for at in 0..usize::from(cells) * usize::from(cells) {
-            let (down, right) = (at / usize::from(cells), at % usize::from(cells));
-            stay[(usize::from(row) + down) * side + usize::from(col) + right] = false;
-        }
-    }
-    stay
+    example.may_change().map(|changes| !changes).to_vec()
 }
 
 fn kept_share(outcome: &EditOutcome, stay: &[bool]) -> f64 {
