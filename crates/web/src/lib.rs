@@ -46,7 +46,7 @@ pub async fn load(manifest: Vec<u8>, chunks: js_sys::Array) -> Result<WebEditor,
         next += 1;
         let missing =
             || ModelError::Read { what: chunk.path(), problem: "it was not fetched".into() };
-        let bytes = bytes.dyn_into::<js_sys::Uint8Array>().map_err(|_| missing())?;
+        let bytes = bytes.dyn_into::<js_sys::Uint8Array>().ok().ok_or_else(missing)?;
         Ok(bytes.to_vec())
     });
     let bundle = bundle.map_err(|error| to_js(&error))?;
