@@ -5,6 +5,7 @@
 
 use crate::config::WordsConfig;
 use crate::error::ModelError;
+use strsim::osa_distance;
 
 /// Cuts sentences into words of the vocabulary.
 #[derive(Clone, Debug)]
@@ -73,7 +74,7 @@ impl WordTokenizer {
         let mut near: Vec<(usize, &String)> = self
             .words
             .iter()
-            .map(|known| (edit_distance(&word, known), known))
+            .map(|known| (osa_distance(&word, known), known))
             .filter(|&(distance, known)| distance <= 2.min(known.chars().count() / 2))
             .collect();
         near.sort();
@@ -106,22 +107,6 @@ fn split(sentence: &str) -> Vec<String> {
         words.push(current);
     }
     words
-}
-
-/// Levenshtein distance in characters.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &cb) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(ca != cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -171,11 +156,5 @@ mod tests {
         ));
         let error = tokenizer().encode(&"a ".repeat(5_000)).unwrap_err();
         assert_eq!(error.to_string(), "instruction has 10000 characters, more than 1000");
-    }
-
-    #[test]
-    fn edit_distance_counts_changes() {
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-        assert_eq!(edit_distance("", "cat"), 3);
     }
 }

@@ -15,6 +15,7 @@ use crate::tok;
 use anyhow::{Context, Result, bail};
 use earl_kernels::precision::{Matmul, set_matmul};
 use earl_model::checkpoint::{TensorMap, safetensors};
+use earl_model::editor::VISION_PREFIX;
 use earl_model::vision::LayeredVq;
 use earl_model::{Editor, ModelConfig};
 use earl_scenes::{Split, Style};
@@ -83,8 +84,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if config.sft.mixed_precision && !set_matmul(Matmul::Mixed) {
         eprintln!("note: this CPU does not multiply bfloat16; products are made in f32");
     }
-    let tokenizer = tokenizer(&run, &config, &model)?;
-    let mut session = Session::open(args, run, &config, &model, tokenizer)?;
+    let init = args.init.as_deref().map(Stored::read).transpose()?;
+    let tokenizer = tokenizer(&run, &config, &model, init.as_ref())?;
+    let mut session = Session::open(args, run, &config, &model, tokenizer, init)?;
     session.train()?;
     if args.json {
         super::print_json(&session.summary())?;
@@ -107,15 +109,26 @@ fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
     Ok((run, config))
 }
 
-/// The run's tokenizer: made once, then kept in its folder.
-fn tokenizer(run: &RunDir, config: &RunConfig, model: &ModelConfig) -> Result<LayeredVq> {
+/// The run's tokenizer, made once and kept in its folder; weights to start from bring their own, since
+/// their codes mean nothing in another.
+fn tokenizer(
+    run: &RunDir,
+    config: &RunConfig,
+    model: &ModelConfig,
+    init: Option<&Stored>,
+) -> Result<LayeredVq> {
     let path = run.path("weights/tokenizer.safetensors");
     if path.is_file() {
         return Ok(LayeredVq::from_tensors(&model.vision, &Stored::read(&path)?.tensors)?);
     }
-    eprintln!("making the picture tokenizer's codebook");
-    let book = tok::codebook(&config.tok, model.vision.codebook_size, |_, _| ())?;
-    let tokenizer = LayeredVq::new(&model.vision, book.layers)?;
+    let tokenizer = match init.map(|init| init.part(VISION_PREFIX)) {
+        Some(tensors) if !tensors.is_empty() => LayeredVq::from_tensors(&model.vision, &tensors)?,
+        _ => {
+            eprintln!("making the picture tokenizer's codebook");
+            let book = tok::codebook(&config.tok, model.vision.codebook_size, |_, _| ())?;
+            LayeredVq::new(&model.vision, book.layers)?
+        }
+    };
     let bytes = safetensors::write(&tokenizer.tensors(), &serde_json::to_string(model)?)?;
     write_file(&path, &bytes)?;
     Ok(tokenizer)
@@ -139,6 +152,7 @@ impl<'a> Session<'a> {
         config: &'a RunConfig,
         model: &'a ModelConfig,
         tokenizer: LayeredVq,
+        init: Option<Stored>,
     ) -> Result<Self> {
         let device = args.device.open()?.autodiff();
         let mut state = State { edits: 0, seconds: 0.0 };
@@ -157,13 +171,10 @@ impl<'a> Session<'a> {
                     moments,
                 )?
             }
-            None => match &args.init {
-                Some(path) => {
-                    let stored = Stored::read(path)?;
-                    Trainer::from_weights(config.sft.clone(), model, device, stored.tensors)?
-                }
-                None => Trainer::new(config.sft.clone(), model, device)?,
-            },
+            None => {
+                let given = init.map_or_else(TensorMap::new, |init| init.tensors);
+                Trainer::from_weights(config.sft.clone(), model, device, given)?
+            }
         };
         run.truncate_metrics(trainer.steps_taken())?;
         let codes = CodeTable::new(&tokenizer, Style::Fluent3d);
