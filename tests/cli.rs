@@ -40,7 +40,8 @@ fn snapshots(check: impl FnOnce()) {
 fn help_is_as_documented() {
     snapshots(|| {
         insta::assert_snapshot!("help", text(&trainer(&["--help"]).stdout));
-        for verb in ["scenes", "tok", "sft", "edit", "eval", "export", "inspect", "report", "bench"]
+        for verb in
+            ["scenes", "tok", "sft", "rl", "edit", "eval", "export", "inspect", "report", "bench"]
         {
             insta::assert_snapshot!(
                 format!("help-{verb}"),

@@ -60,6 +60,35 @@ fn kill_and_resume_is_bit_equal() {
 }
 
 #[test]
+fn rewards_resume_bit_equal_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let rl = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+        command.current_dir(root()).arg("rl").args(args);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let start = ["--config", "configs/smoke.toml", "--init", "models/tiny", "--out"];
+    let (whole, cut) = (path("whole"), path("cut"));
+    assert!(rl(&[&start[..], &[&whole]].concat()).status().unwrap().success());
+    let mut first = rl(&[&start[..], &[&cut]].concat()).spawn().unwrap();
+    // Iterations 0–2 and the first look make four lines; the checkpoint is that of iteration 2.
+    while lines(Path::new(&cut)) < 4 && first.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(rl(&["--resume", &cut]).status().unwrap().success());
+    let end = |run: &str| {
+        ["model.safetensors", "optim.safetensors"].map(|name| {
+            std::fs::read(Path::new(run).join("checkpoints/step-000004").join(name)).unwrap()
+        })
+    };
+    assert!(end(&whole) == end(&cut), "a resumed run differs from an uninterrupted one");
+}
+
+#[test]
 fn a_folder_with_a_run_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("config.toml"), "mine").unwrap();

@@ -1,4 +1,4 @@
-//! The whole path with `configs/smoke.toml`: scenes → tok → sft → export → edit → eval → report.
+//! The whole path with `configs/smoke.toml`: scenes → tok → sft → rl → export → edit → eval → report.
 #![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
 
 use serde_json::Value;
@@ -60,7 +60,27 @@ fn from_scenes_to_an_edited_picture() {
     assert_eq!(losses.len(), 12);
     assert!(losses[11] < losses[0], "the loss falls: {losses:?}");
 
-    trainer(&["export", "--model", &run, "--out", &bundle]);
+    let rewarded = path("rewarded");
+    let end: Value = serde_json::from_str(&trainer(&[
+        "rl",
+        "--config",
+        "configs/smoke.toml",
+        "--init",
+        &run,
+        "--out",
+        &rewarded,
+        "--save-rollouts",
+        "--json",
+    ]))
+    .unwrap();
+    assert_eq!((end["iteration"].as_u64(), end["rollouts"].as_u64()), (Some(4), Some(64)));
+    assert!(end["last"]["logprob_gap"].as_f64().unwrap() <= 1e-4, "{end}");
+    assert_eq!(
+        std::fs::read_to_string(made("rewarded/rollouts.jsonl")).unwrap().lines().count(),
+        16
+    );
+
+    trainer(&["export", "--model", &rewarded, "--out", &bundle]);
     let facts: Value = serde_json::from_str(&trainer(&["inspect", &bundle, "--json"])).unwrap();
     assert_eq!(facts["bundle"]["version"], 1);
     let edited = path("edited.png");

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
 
 use burn::tensor::Device;
+use earl_model::batch::{Draw, Prompt, write_programs};
 use earl_model::checkpoint::bundle::Bundle;
-use earl_model::{EditOutcome, EditRequest, Editor, Mode, ModelError, Seed};
+use earl_model::{EditEvent, EditOutcome, EditRequest, Editor, Mode, ModelError, Seed};
 use earl_scenes::{Example, Split, example, judge, render};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -65,6 +66,35 @@ fn the_same_edit_is_the_same_picture() {
         let example = example(5, 3, Split::Seen, None);
         let (a, b) = (edit(&first, &example, mode), edit(&second, &example, mode));
         assert_eq!((a.program, a.image), (b.program, b.image));
+    }
+}
+
+#[test]
+fn a_batch_writes_what_single_edits_write() {
+    let editor = editor();
+    let (lm, vocabulary) = (editor.lm(), editor.vocabulary());
+    let examples: Vec<Example> = (0..6).map(|index| example(5, index, Split::Seen, None)).collect();
+    let prompts: Vec<Prompt> = examples
+        .iter()
+        .map(|example| Prompt {
+            source: editor.tokenizer().encode(&render(&example.scene, example.style)).unwrap(),
+            words: vocabulary.text().encode(&example.instruction).unwrap(),
+        })
+        .collect();
+    let draws: Vec<Draw> =
+        (0..6).flat_map(|prompt| [1, 2].map(|seed| Draw { prompt, seed: Seed(seed) })).collect();
+    for mode in [Mode::Local, Mode::Think] {
+        let written = write_programs(lm, vocabulary, &prompts, &draws, mode, 1.0);
+        for (written, draw) in pollster::block_on(written).unwrap().into_iter().zip(&draws) {
+            let instruction = examples[draw.prompt].instruction.clone();
+            let request = EditRequest { instruction, mode, seed: draw.seed, temperature: 1.0 };
+            let source = render(&examples[draw.prompt].scene, examples[draw.prompt].style);
+            let go_on = &mut |_: &EditEvent| ControlFlow::Continue(());
+            let single = pollster::block_on(editor.edit(&source, &request, go_on)).unwrap();
+            assert_eq!(written.program, single.program, "{}", request.instruction);
+            let log_prob: f64 = written.choices.iter().map(|choice| choice.log_prob).sum();
+            assert!((log_prob - single.log_prob).abs() < 1e-3, "{log_prob} {}", single.log_prob);
+        }
     }
 }
 

@@ -14,8 +14,7 @@ use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId, Seed, TokenId};
 use crate::image::{background_colour, fit};
 use crate::lm::{Chunk, KvCache, LanguageModel};
-use crate::sample::rng::Key;
-use crate::sample::{choose, log_prob};
+use crate::sample::{pick_code, pick_control, token_key};
 use crate::sequence::{self, Expect, Grammar, Meaning, Step, Vocabulary};
 use crate::vision::LayeredVq;
 use burn::tensor::{Device, Tensor};
@@ -133,8 +132,6 @@ pub const LM_PREFIX: &str = "lm.";
 pub const VISION_PREFIX: &str = "vision.";
 /// Highest temperature accepted.
 const MAX_TEMPERATURE: f32 = 5.0;
-/// Purpose of the sampler's random numbers.
-const SAMPLE: u64 = 1;
 
 impl Editor {
     /// Loads a bundle onto a device.
@@ -211,14 +208,8 @@ impl Editor {
         let program = session.write(request, behind, on_event).await?;
         let (forwards, log_prob) = (session.forwards, session.log_prob);
 
-        let (steps, picture) = sequence::parse(&self.vocabulary, request.mode, &program)?;
-        let composed = match request.mode {
-            Mode::Local => compose::local(&self.tokenizer, &fitted.picture, &source_codes, &steps),
-            Mode::Full | Mode::Think => {
-                let codes = CodeGrid { codes: picture, ..source_codes.clone() };
-                compose::whole(&self.tokenizer, &source_codes, codes, &steps)
-            }
-        };
+        let (steps, composed) =
+            self.compose(&fitted.picture, &source_codes, request.mode, &program)?;
         let Composed { picture, codes, outside_pixels, outside_changed } = composed;
         Ok(EditOutcome {
             image: picture,
@@ -234,6 +225,28 @@ impl Editor {
             source_codes,
             program,
         })
+    }
+
+    /// The picture a program makes of a source of canvas size, and the program's steps.
+    ///
+    /// # Errors
+    /// [`ModelError::Format`] if the grammar does not accept the program.
+    pub fn compose(
+        &self,
+        source: &RgbImage,
+        source_codes: &CodeGrid,
+        mode: Mode,
+        program: &[TokenId],
+    ) -> Result<(Vec<Step>, Composed), ModelError> {
+        let (steps, picture) = sequence::parse(&self.vocabulary, mode, program)?;
+        let composed = match mode {
+            Mode::Local => compose::local(&self.tokenizer, source, source_codes, &steps),
+            Mode::Full | Mode::Think => {
+                let codes = CodeGrid { codes: picture, ..source_codes.clone() };
+                compose::whole(&self.tokenizer, source_codes, codes, &steps)
+            }
+        };
+        Ok((steps, composed))
     }
 
     fn plan_step(&self, step: &Step) -> PlanStep {
@@ -341,29 +354,19 @@ impl<'a> Session<'a> {
         let hidden = self.read(program, request.mode)?; // [1, 1, hidden]
         let width = hidden.dims()[2];
         let flat = hidden.clone().reshape([1, width]);
-        let key = Key {
-            seed: request.seed.0,
-            purpose: SAMPLE,
-            index: 0,
-            position: program.len() as u64,
-            token: 0,
-        };
+        let (key, temperature) = (token_key(request.seed, program.len()), request.temperature);
         let chosen = if let Expect::Control(allowed) = expect {
             let pointers = lm.pointer_logits(hidden, self.pointer_keys.clone()); // [1, 1, cells]
             let cells = pointers.dims()[2];
             let logits = to_host(lm.control_logits(flat, pointers.reshape([1, cells]))).await?;
-            let allowed = allowed.iter().map(|token| token.0 as usize);
-            let chosen = choose(&logits, allowed.clone(), request.temperature, key);
-            chosen.map(|at| (TokenId(at as u32), log_prob(&logits, allowed, at)))
+            pick_control(&logits, allowed, temperature, key)
         } else {
             let logits = to_host(lm.code_logits(flat)).await?;
-            let allowed = 0..vocabulary.code_len();
-            let chosen = choose(&logits, allowed.clone(), request.temperature, key);
-            chosen.map(|at| (vocabulary.code(CodeId(at as u32)), log_prob(&logits, allowed, at)))
+            pick_code(vocabulary, &logits, temperature, key)
         };
-        let (token, log_prob) = chosen.ok_or(ModelError::NotANumber { index: program.len() })?;
-        self.log_prob += log_prob;
-        Ok(token)
+        let chosen = chosen.ok_or(ModelError::NotANumber { index: program.len() })?;
+        self.log_prob += chosen.log_prob;
+        Ok(chosen.token)
     }
 
     /// Reads the program's unread tail; the last token's hidden state, `[1, 1, hidden]`.
@@ -396,7 +399,7 @@ impl<'a> Session<'a> {
 }
 
 /// Reads a float tensor back to the host.
-async fn to_host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ModelError> {
+pub(crate) async fn to_host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ModelError> {
     let failed = |problem: String| ModelError::Device(problem);
     let data = tensor.into_data_async().await.map_err(|error| failed(format!("{error:?}")))?;
     data.try_to_vec().map_err(|error| failed(format!("{error:?}")))

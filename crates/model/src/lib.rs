@@ -9,6 +9,7 @@
 //!
 //! Source: EARL, arXiv 2508.01119; what the tiny tier does differently is in `docs/ARCHITECTURE.md`.
 
+pub mod batch;
 pub mod checkpoint;
 pub mod compose;
 pub mod config;

@@ -22,6 +22,8 @@ enum Verb {
     Tok(cmd::tok::Args),
     /// Train a decoder on edits of scenes.
     Sft(cmd::sft::Args),
+    /// Train a decoder by a verifier's rewards (GRPO).
+    Rl(cmd::rl::Args),
     /// Edit one picture, or a batch of them.
     Edit(cmd::edit::Args),
     /// Score a model on held-out edits, beside its baselines.
@@ -46,6 +48,7 @@ impl Cli {
             Verb::Scenes(args) => cmd::scenes::run(&args),
             Verb::Tok(args) => cmd::tok::run(&args),
             Verb::Sft(args) => cmd::sft::run(&args),
+            Verb::Rl(args) => cmd::rl::run(&args),
             Verb::Edit(args) => cmd::edit::run(&args),
             Verb::Eval(args) => cmd::eval::run(&args),
             Verb::Export(args) => cmd::export::run(&args),

@@ -1,5 +1,6 @@
 //! A run's configuration: `configs/*.toml`, unknown keys refused, every key with a default.
 
+use crate::rl::config::RlConfig;
 use crate::sft::config::SftConfig;
 use crate::tok::TokConfig;
 use anyhow::{Context, Result};
@@ -19,6 +20,8 @@ pub(crate) struct RunConfig {
     pub tok: TokConfig,
     /// Supervised training of the decoder.
     pub sft: SftConfig,
+    /// Training by rewards.
+    pub rl: RlConfig,
 }
 
 /// Sizes of the model that a run may set; the rest is `ModelConfig::tiny`.
@@ -65,6 +68,7 @@ impl RunConfig {
         let config: Self = toml::from_str(text)?;
         config.tok.check()?;
         config.sft.check()?;
+        config.rl.check()?;
         config.model_config()?;
         Ok(config)
     }

@@ -1,8 +1,64 @@
 //! Logits → one token: the choice rule, the same for every backend, batch and worker count.
+//!
+//! Editor, batches and training share the mask (the grammar's candidates) and the log-probability.
 
 pub mod rng;
 
+use crate::ids::{CodeId, Seed, TokenId};
+use crate::sequence::Vocabulary;
 use rng::{Key, uniform};
+
+/// Purpose of the sampler's random numbers.
+const SAMPLE: u64 = 1;
+
+/// A chosen token, and what it was chosen from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chosen {
+    /// The token.
+    pub token: TokenId,
+    /// Its log-probability at temperature 1, in nats.
+    pub log_prob: f64,
+    /// Entropy of the candidates' distribution at temperature 1, in nats.
+    pub entropy: f64,
+}
+
+/// The key of a program's token at `position`, for a given seed.
+#[must_use]
+pub fn token_key(seed: Seed, position: usize) -> Key {
+    Key { seed: seed.0, purpose: SAMPLE, index: 0, position: position as u64, token: 0 }
+}
+
+/// Chooses among the control tokens the grammar allows; `logits` are those of all control ids.
+///
+/// `None` if a candidate's logit is no number.
+#[must_use]
+pub fn pick_control(
+    logits: &[f32],
+    allowed: &[TokenId],
+    temperature: f32,
+    key: Key,
+) -> Option<Chosen> {
+    let candidates = || allowed.iter().map(|token| token.0 as usize);
+    let at = choose(logits, candidates(), temperature, key)?;
+    let (log_prob, entropy) = log_prob_and_entropy(logits, candidates(), at);
+    Some(Chosen { token: TokenId(at as u32), log_prob, entropy })
+}
+
+/// Chooses among all codes; `logits` are those of the codes.
+///
+/// `None` if a logit is no number.
+#[must_use]
+pub fn pick_code(
+    vocabulary: &Vocabulary,
+    logits: &[f32],
+    temperature: f32,
+    key: Key,
+) -> Option<Chosen> {
+    let candidates = || 0..vocabulary.code_len();
+    let at = choose(logits, candidates(), temperature, key)?;
+    let (log_prob, entropy) = log_prob_and_entropy(logits, candidates(), at);
+    Some(Chosen { token: vocabulary.code(CodeId(at as u32)), log_prob, entropy })
+}
 
 /// Picks among `candidates` (index into `logits`): the greatest `logit / temperature + Gumbel noise`,
 /// the lowest index on a tie; at temperature 0 the greatest logit. Noise depends on the key and the
@@ -35,13 +91,25 @@ pub fn choose(
     best.map(|(at, _)| at)
 }
 
-/// Log-probability, in nats, of `chosen` among `candidates` at temperature 1; 0 if it is the only one.
+/// Log-probability of `chosen` among `candidates` and the entropy of their softmax at temperature 1,
+/// in nats; both 0 if it is the only one.
 #[must_use]
-pub fn log_prob(logits: &[f32], candidates: impl IntoIterator<Item = usize>, chosen: usize) -> f64 {
+pub fn log_prob_and_entropy(
+    logits: &[f32],
+    candidates: impl IntoIterator<Item = usize>,
+    chosen: usize,
+) -> (f64, f64) {
     let known = |at: usize| logits.get(at).map(|&logit| f64::from(logit));
-    let Some(own) = known(chosen) else { return 0.0 };
-    let candidates = candidates.into_iter().filter_map(known);
-    -libm::log(candidates.map(|logit| libm::exp(logit - own)).sum())
+    let Some(own) = known(chosen) else { return (0.0, 0.0) };
+    // Weights relative to the chosen token's: w = e^(logit - own).
+    let (mut sum, mut moment) = (0.0, 0.0);
+    for above in candidates.into_iter().filter_map(known).map(|logit| logit - own) {
+        let weight = libm::exp(above);
+        sum += weight;
+        moment += weight * above;
+    }
+    let log_sum = libm::log(sum);
+    (-log_sum, (log_sum - moment / sum).max(0.0))
 }
 
 #[cfg(test)]
@@ -62,11 +130,12 @@ mod tests {
     }
 
     #[test]
-    fn log_probabilities_are_those_of_the_masked_softmax() {
-        // e^2 / (e^1 + e^2) = 0.731059; index 0 is masked.
-        let found = log_prob(&[9.0, 1.0, 2.0], [1, 2], 2);
-        assert!((found - 0.731_058_6f64.ln()).abs() < 1e-6, "{found}");
-        assert!(log_prob(&[3.0], [0], 0).abs() < 1e-12);
+    fn log_probabilities_and_entropy_are_those_of_the_masked_softmax() {
+        // p = e^2 / (e^1 + e^2) = 0.731059; entropy -p ln p - (1-p) ln(1-p) = 0.582203; index 0 is masked.
+        let (log_prob, entropy) = log_prob_and_entropy(&[9.0, 1.0, 2.0], [1, 2], 2);
+        assert!((log_prob - 0.731_058_6f64.ln()).abs() < 1e-6, "{log_prob}");
+        assert!((entropy - 0.582_203).abs() < 1e-6, "{entropy}");
+        assert_eq!(log_prob_and_entropy(&[3.0], [0], 0), (0.0, 0.0));
     }
 
     #[test]

@@ -90,3 +90,18 @@ pub fn input_slot(vocabulary: &Vocabulary, grammar: &Grammar<'_>, token: TokenId
         (slot, _) => slot,
     }
 }
+
+/// Programs as one chunk, padded at the end, which no real token sees. `max_words` is the model's.
+#[must_use]
+pub fn program_chunk(max_words: usize, programs: &[&ProgramLayout]) -> Chunk {
+    let seq = programs.iter().map(|program| program.inputs.len()).max().unwrap_or(0);
+    let mut chunk = Chunk { batch: programs.len(), seq, ..Chunk::default() };
+    for ProgramLayout { inputs, slots, .. } in programs {
+        for at in 0..seq {
+            chunk.ids.push(inputs.get(at).copied().unwrap_or(inputs[0]));
+            chunk.slots.push(slots.get(at).copied().unwrap_or(Slot::NONE));
+            chunk.times.push(1 + max_words + at);
+        }
+    }
+    chunk
+}

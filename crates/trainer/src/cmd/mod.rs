@@ -6,10 +6,13 @@ pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod report;
+pub(crate) mod rl;
 pub(crate) mod scenes;
 pub(crate) mod sft;
 pub(crate) mod tok;
 
+use crate::config::RunConfig;
+use crate::run_dir::RunDir;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -34,7 +37,7 @@ pub(crate) fn print_lines(text: &str) {
 ///
 /// # Errors
 /// If no name is free.
-pub(crate) fn run_folder(asked: Option<&Path>, verb: &str, config: &Path) -> Result<PathBuf> {
+fn run_folder(asked: Option<&Path>, verb: &str, config: &Path) -> Result<PathBuf> {
     if let Some(asked) = asked {
         return Ok(asked.to_owned());
     }
@@ -43,6 +46,27 @@ pub(crate) fn run_folder(asked: Option<&Path>, verb: &str, config: &Path) -> Res
         .map(|n| PathBuf::from(format!("runs/{verb}-{name}-{n}")))
         .find(|path| !path.exists());
     free.with_context(|| format!("no free name below `runs/{verb}-{name}-…`; pass `--out`"))
+}
+
+/// A new run's folder, with its configuration and what else is known of it.
+///
+/// # Errors
+/// If the folder holds a run already or can't be written.
+pub(crate) fn new_run(
+    verb: &str,
+    path: &Path,
+    out: Option<&Path>,
+    config: &RunConfig,
+    mut facts: serde_json::Value,
+) -> Result<RunDir> {
+    let folder = run_folder(out, verb, path)?;
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    facts["verb"] = verb.into();
+    facts["version"] = env!("CARGO_PKG_VERSION").into();
+    facts["command"] = command.into();
+    let run = RunDir::create(&folder, &toml::to_string(config)?, &facts)?;
+    eprintln!("run: {}", folder.display());
+    Ok(run)
 }
 
 /// Makes an empty or new folder for results.

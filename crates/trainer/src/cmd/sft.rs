@@ -1,6 +1,6 @@
 //! `trainer sft`: the run around the supervised loop, from configuration to weights that can be used.
 
-use super::run_folder;
+use super::new_run;
 use crate::config::RunConfig;
 use crate::device::DeviceName;
 use crate::interrupt;
@@ -98,14 +98,10 @@ fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
     let Some(path) = &args.config else { bail!("no configuration; pass `--config`") };
     let mut config = RunConfig::read(path)?;
     config.sft.steps = args.steps.unwrap_or(config.sft.steps);
-    let folder = run_folder(args.out.as_deref(), "sft", path)?;
-    let command: Vec<String> = std::env::args().skip(1).collect();
     let facts = serde_json::json!({
-        "verb": "sft", "version": env!("CARGO_PKG_VERSION"), "device": format!("{:?}", args.device),
-        "seed": config.sft.seed, "command": command, "parent": args.init,
+        "device": format!("{:?}", args.device), "seed": config.sft.seed, "parent": args.init,
     });
-    let run = RunDir::create(&folder, &toml::to_string(&config)?, &facts)?;
-    eprintln!("run: {}", folder.display());
+    let run = new_run("sft", path, args.out.as_deref(), &config, facts)?;
     Ok((run, config))
 }
 
@@ -156,25 +152,16 @@ impl<'a> Session<'a> {
     ) -> Result<Self> {
         let device = args.device.open()?.autodiff();
         let mut state = State { edits: 0, seconds: 0.0 };
-        let trainer = match run.load::<State>()? {
-            Some(checkpoint) => {
-                state = checkpoint.state;
-                let weights = safetensors::read(&checkpoint.model)?.0;
-                let moments = safetensors::read(&checkpoint.optim)?.0;
-                eprintln!("going on from step {}", checkpoint.step);
-                Trainer::resume(
-                    config.sft.clone(),
-                    model,
-                    device,
-                    checkpoint.step,
-                    &weights,
-                    moments,
-                )?
-            }
-            None => {
-                let given = init.map_or_else(TensorMap::new, |init| init.tensors);
-                Trainer::from_weights(config.sft.clone(), model, device, given)?
-            }
+        let sft = config.sft.clone();
+        let trainer = if let Some(checkpoint) = run.load::<State>()? {
+            state = checkpoint.state;
+            let weights = safetensors::read(&checkpoint.model)?.0;
+            let moments = safetensors::read(&checkpoint.optim)?.0;
+            eprintln!("going on from step {}", checkpoint.step);
+            Trainer::resume(sft, model, device, checkpoint.step, &weights, moments)?
+        } else {
+            let given = init.map_or_else(TensorMap::new, |init| init.tensors);
+            Trainer::from_weights(sft, model, device, given)?
         };
         run.truncate_metrics(trainer.steps_taken())?;
         let codes = CodeTable::new(&tokenizer, Style::Fluent3d);

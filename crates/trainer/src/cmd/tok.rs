@@ -1,6 +1,6 @@
 //! `trainer tok`: makes the picture tokenizer and measures what survives a round trip through it.
 
-use super::run_folder;
+use super::new_run;
 use crate::config::RunConfig;
 use crate::eval::round_trip::{RoundTrip, measure};
 use crate::picture;
@@ -89,12 +89,8 @@ fn make(args: &Args) -> Result<(LayeredVq, RunDir, [usize; 3])> {
     let path = args.config.as_deref().context("no configuration; pass `--config`")?;
     let config = RunConfig::read(path)?;
     let model: ModelConfig = config.model_config()?;
-    let folder = run_folder(args.out.as_deref(), "tok", path)?;
-    let facts = serde_json::json!({
-        "verb": "tok", "version": env!("CARGO_PKG_VERSION"), "seed": config.tok.seed,
-    });
-    let run = RunDir::create(&folder, &toml::to_string(&config)?, &facts)?;
-    eprintln!("run: {}", folder.display());
+    let facts = serde_json::json!({ "seed": config.tok.seed });
+    let run = new_run("tok", path, args.out.as_deref(), &config, facts)?;
     let mut progress = Progress::new("codebook", 0, config.tok.iterations);
     let mut failed = None;
     let book = tok::codebook(&config.tok, model.vision.codebook_size, |iteration, error| {

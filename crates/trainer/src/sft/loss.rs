@@ -6,11 +6,12 @@
 
 use super::batch::{Batch, Edit};
 use super::config::SftConfig;
+use crate::host::int_tensor;
 use burn::tensor::activation::log_sigmoid;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use earl_kernels::cross_entropy;
-use earl_model::lm::{Chunk, LanguageModel, SEE_SIZES, SeeingHead, Seen};
-use earl_model::sequence::{self, Slot, Vocabulary};
+use earl_model::lm::{LanguageModel, SEE_SIZES, SeeingHead, Seen};
+use earl_model::sequence::{self, Vocabulary};
 
 /// Means over a step, each in nats; tensors `[1]`.
 pub(crate) struct Losses {
@@ -52,7 +53,10 @@ pub(crate) fn losses(
         let mut cache = source_cache.select(&rows, device);
         let words: Vec<&[usize]> = group.iter().map(|edit| edit.words.as_slice()).collect();
         drop(lm.forward(&sequence::words_chunk(vocabulary, &words), &mut cache, false));
-        let hidden = lm.forward(&program_chunk(lm, group), &mut cache, true).last; // [edits, seq, hidden]
+        let programs: Vec<&sequence::ProgramLayout> =
+            group.iter().map(|edit| &edit.program).collect();
+        let chunk = sequence::program_chunk(lm.config().text.max_words, &programs);
+        let hidden = lm.forward(&chunk, &mut cache, true).last; // [edits, seq, hidden]
         let keys = keys.clone().select(0, int_tensor(rows.iter().copied(), device));
         let sums = program_loss(lm, vocabulary, group, hidden, keys, device);
         control = control + sums.control;
@@ -115,22 +119,6 @@ fn program_loss(
     Sums { control, code, controls, codes }
 }
 
-/// The programs of a group as one chunk, padded at the end (which no real token sees).
-fn program_chunk(lm: &LanguageModel, group: &[Edit]) -> Chunk {
-    let seq = group.iter().map(|edit| edit.program.inputs.len()).max().unwrap_or(0);
-    let first = 1 + lm.config().text.max_words;
-    let mut chunk = Chunk { batch: group.len(), seq, ..Chunk::default() };
-    for edit in group {
-        let filler = edit.program.inputs[0];
-        for at in 0..seq {
-            chunk.ids.push(edit.program.inputs.get(at).copied().unwrap_or(filler));
-            chunk.slots.push(edit.program.slots.get(at).copied().unwrap_or(Slot::NONE));
-            chunk.times.push(first + at);
-        }
-    }
-    chunk
-}
-
 /// Sum of the seeing heads' mean losses, and the share of cells named right.
 fn seeing_loss(seen: &Seen, batch: &Batch, device: &Device) -> (Tensor<1>, Tensor<1>) {
     let labels = &batch.labels;
@@ -149,10 +137,4 @@ fn seeing_loss(seen: &Seen, batch: &Batch, device: &Device) -> (Tensor<1>, Tenso
         + cross_entropy(seen.part.clone(), parts).mean()
         + free;
     (loss, named.detach())
-}
-
-fn int_tensor(values: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
-    let values: Vec<i32> = values.map(|value| value as i32).collect();
-    let len = values.len();
-    Tensor::from_data(TensorData::new(values, [len]), device)
 }

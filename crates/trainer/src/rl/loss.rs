@@ -1,0 +1,180 @@
+//! The policy loss: rollouts with their advantages in, one scalar out.
+//!
+//! ```text
+//! loss = Σ over free tokens of (-log π · advantage + β · (e^d - 1 - d)) / all free tokens,   d = log π_ref - log π
+//! ```
+//! Log-probabilities are those of the sampler: control tokens among what the grammar allowed, codes
+//! among codes (EARL's `separate_language_and_vision_vocabs`). Forced tokens and the prompt are not in
+//! it. The normaliser counts the whole optimizer step, so micro-batches can't change the gradient.
+//! Source: EARL `rl/nano_aha_moment.py`, `compute_pg_loss`. Start at [`policy_loss`].
+
+use crate::host::{int_tensor, values};
+use anyhow::Result;
+use burn::tensor::{Tensor, TensorData};
+use earl_kernels::cross_entropy;
+use earl_model::batch::{Prompt, Written, read_prompts};
+use earl_model::lm::LanguageModel;
+use earl_model::sequence::{
+    Expect, Grammar, ProgramLayout, Vocabulary, program_chunk, program_layout,
+};
+use earl_model::{Mode, TokenId};
+use std::collections::BTreeSet;
+
+/// Added to the logit of a control token the grammar does not allow.
+const MASKED: f32 = -1e9;
+
+/// A rollout, ready to be trained on.
+pub(crate) struct Episode {
+    /// Index of its prompt.
+    pub prompt: usize,
+    /// Its advantage, the same for all its tokens.
+    pub advantage: f64,
+    layout: ProgramLayout,
+    /// Free control tokens: index of the target, what the grammar allowed there, position in `rollout`.
+    controls: Vec<(usize, Vec<TokenId>, usize)>,
+    /// Free codes: index of the target, position in `rollout`.
+    codes: Vec<(usize, usize)>,
+    /// Log-probability of each free token when it was sampled.
+    rollout: Vec<f64>,
+}
+
+impl Episode {
+    /// Lays out a written program.
+    ///
+    /// # Errors
+    /// If the grammar does not accept it.
+    pub(crate) fn new(
+        vocabulary: &Vocabulary,
+        mode: Mode,
+        prompt: usize,
+        written: &Written,
+        advantage: f64,
+    ) -> Result<Self> {
+        let layout = program_layout(vocabulary, mode, &written.program)?;
+        let (mut controls, mut codes) = (Vec::new(), Vec::new());
+        let mut grammar = Grammar::new(vocabulary, mode);
+        for (at, &token) in written.program.iter().enumerate() {
+            let free = controls.len() + codes.len();
+            match grammar.expect() {
+                Expect::Control(allowed) if allowed.len() > 1 => {
+                    controls.push((at - 1, allowed, free));
+                }
+                Expect::Code(_) => codes.push((at - 1, free)),
+                _ => {}
+            }
+            grammar.push(token)?;
+        }
+        let rollout = written.choices.iter().map(|choice| choice.log_prob).collect();
+        Ok(Self { prompt, advantage, layout, controls, codes, rollout })
+    }
+
+    /// Tokens the model was free to choose.
+    #[must_use]
+    pub(crate) fn free_tokens(&self) -> usize {
+        self.controls.len() + self.codes.len()
+    }
+}
+
+/// Log-probabilities of the free tokens of some episodes: each episode's controls, then each one's codes.
+pub(crate) fn log_probs(
+    lm: &LanguageModel,
+    vocabulary: &Vocabulary,
+    prompts: &[Prompt],
+    episodes: &[&Episode],
+) -> Tensor<1> {
+    let device = lm.device();
+    let used: BTreeSet<usize> = episodes.iter().map(|episode| episode.prompt).collect();
+    let used: Vec<usize> = used.into_iter().collect();
+    let read: Vec<Prompt> = used.iter().map(|&prompt| prompts[prompt].clone()).collect();
+    let (cache, keys) = read_prompts(lm, vocabulary, &read);
+    let row = |episode: &&Episode| used.partition_point(|&prompt| prompt < episode.prompt);
+    let of: Vec<usize> = episodes.iter().map(row).collect();
+    let layouts: Vec<&ProgramLayout> = episodes.iter().map(|episode| &episode.layout).collect();
+    let chunk = program_chunk(lm.config().text.max_words, &layouts);
+    let seq = chunk.seq;
+    let hidden = lm.forward(&chunk, &mut cache.select(&of, &device), true).last; // [episodes, seq, hidden]
+    let width = hidden.dims()[2];
+    let cells = keys.dims()[1];
+    let keys = keys.select(0, int_tensor(of.into_iter(), &device));
+    let pointers = lm.pointer_logits(hidden.clone(), keys).reshape([episodes.len() * seq, cells]);
+    let flat = hidden.reshape([episodes.len() * seq, width]);
+
+    let (mut control_rows, mut control_targets, mut mask) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut code_rows, mut code_targets) = (Vec::new(), Vec::new());
+    let controls = vocabulary.control_len();
+    for (episode, row) in episodes.iter().zip((0..).step_by(seq)) {
+        for (at, allowed, _) in &episode.controls {
+            control_rows.push(row + at);
+            control_targets.push(episode.layout.targets[*at].0 as usize);
+            let start = mask.len();
+            mask.resize(start + controls, MASKED);
+            for token in allowed {
+                mask[start + token.0 as usize] = 0.0;
+            }
+        }
+        for (at, _) in &episode.codes {
+            code_rows.push(row + at);
+            code_targets.push(episode.layout.targets[*at].0 as usize - controls);
+        }
+    }
+    let mut parts = Vec::new();
+    if !control_rows.is_empty() {
+        let mask = TensorData::new(mask, [control_rows.len(), controls]);
+        let rows = int_tensor(control_rows.into_iter(), &device);
+        let logits =
+            lm.control_logits(flat.clone().select(0, rows.clone()), pointers.select(0, rows));
+        let logits = logits + Tensor::from_data(mask, &device);
+        parts.push(cross_entropy(logits, int_tensor(control_targets.into_iter(), &device)).neg());
+    }
+    if !code_rows.is_empty() {
+        let logits = lm.code_logits(flat.select(0, int_tensor(code_rows.into_iter(), &device)));
+        parts.push(cross_entropy(logits, int_tensor(code_targets.into_iter(), &device)).neg());
+    }
+    Tensor::cat(parts, 0)
+}
+
+/// What the loss of some episodes comes to; tensors `[1]`.
+pub(crate) struct PolicyLoss {
+    /// Their part of the step's loss.
+    pub total: Tensor<1>,
+    /// Sum of the penalty's k3 estimates, in nats.
+    pub kl: f64,
+    /// Largest difference to the log-probabilities the rollouts were sampled with, in nats.
+    pub gap: f64,
+}
+
+/// The loss of some episodes; `tokens` are the free tokens of the whole optimizer step, `reference`
+/// the starting model's log-probabilities in the order of [`log_probs`].
+///
+/// # Errors
+/// If the device fails.
+pub(crate) fn policy_loss(
+    current: &Tensor<1>,
+    reference: &Tensor<1>,
+    episodes: &[&Episode],
+    beta: f64,
+    tokens: usize,
+) -> Result<PolicyLoss> {
+    let device = current.device();
+    let order = |of: fn(&Episode) -> Vec<f64>| -> Vec<f32> {
+        let of: Vec<Vec<f64>> = episodes.iter().map(|episode| of(episode)).collect();
+        let controls = episodes.iter().zip(&of).flat_map(|(episode, values)| {
+            episode.controls.iter().map(|(.., free)| values[*free] as f32)
+        });
+        let codes = episodes.iter().zip(&of).flat_map(|(episode, values)| {
+            episode.codes.iter().map(|(_, free)| values[*free] as f32)
+        });
+        controls.chain(codes).collect()
+    };
+    let advantages = order(|episode| vec![episode.advantage; episode.free_tokens()]);
+    let rollout = order(|episode| episode.rollout.clone());
+    let n = advantages.len();
+    let advantages = Tensor::<1>::from_data(TensorData::new(advantages, [n]), &device);
+    let ahead = reference.clone() - current.clone(); // d
+    let kl = ahead.clone().exp() - ahead.add_scalar(1.0); // e^d - (d + 1)
+    let each = current.clone().neg() * advantages + kl.clone().mul_scalar(beta);
+    let total = each.sum().div_scalar(tokens as f64);
+    let (now, kl) = (values(current.clone().detach())?, values(kl.detach())?);
+    let gap = now.iter().zip(&rollout).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+    Ok(PolicyLoss { total, kl: kl.into_iter().map(f64::from).sum(), gap })
+}

@@ -1,0 +1,341 @@
+//! The policy in training: its state, one iteration, and what a checkpoint holds.
+
+use super::advantage::group_advantages;
+use super::config::RlConfig;
+use super::loss::{Episode, log_probs, policy_loss};
+use super::rollout::Rollouts;
+use super::verify::Reward;
+use crate::host::values;
+use crate::optim::{GradientMap, Optimizer, gradients};
+use anyhow::{Result, bail};
+use burn::tensor::{Device, Tensor, TensorData};
+use earl_model::ModelConfig;
+use earl_model::batch::Prompt;
+use earl_model::checkpoint::{TensorMap, apply, collect};
+use earl_model::editor::LM_PREFIX;
+use earl_model::lm::LanguageModel;
+use earl_model::sequence::Vocabulary;
+use serde::Serialize;
+
+/// What one optimizer step reports; per free token unless said otherwise.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct PolicyStep {
+    /// What is minimised.
+    pub loss: f64,
+    /// KL to the starting model (k3), in nats.
+    pub kl: f64,
+    /// Largest difference between a rollout's log-probability and the trainer's, in nats.
+    pub logprob_gap: f64,
+    /// Norm of the gradient before the clip.
+    pub grad_norm: f64,
+    /// Learning rate.
+    pub rate: f64,
+    /// Free tokens trained on.
+    pub tokens: usize,
+    /// Prompts whose rollouts all had the same reward, or too few a reward.
+    pub dropped_groups: usize,
+}
+
+/// A policy in training, and the model it started from.
+pub(crate) struct Policy {
+    config: RlConfig,
+    vocabulary: Vocabulary,
+    student: Option<LanguageModel>,
+    reference: LanguageModel,
+    optimizer: Optimizer,
+    taken: u64,
+}
+
+impl Policy {
+    /// A policy at iteration `taken`: its weights, the starting model's, and the optimizer's moments.
+    ///
+    /// # Errors
+    /// If the tensors do not fit the model.
+    pub(crate) fn new(
+        config: RlConfig,
+        model: &ModelConfig,
+        device: &Device,
+        taken: u64,
+        weights: &TensorMap,
+        reference: &TensorMap,
+        moments: TensorMap,
+    ) -> Result<Self> {
+        let training = device.clone().autodiff();
+        let student = apply(LanguageModel::zeros(model, &training), LM_PREFIX, weights)?;
+        let reference = apply(LanguageModel::zeros(model, device), LM_PREFIX, reference)?;
+        let optimizer = Optimizer::resume(config.optim.clone(), taken, moments);
+        let vocabulary = Vocabulary::new(model);
+        Ok(Self { config, vocabulary, student: Some(student), reference, optimizer, taken })
+    }
+
+    /// Iterations done.
+    #[must_use]
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Weights and optimizer moments, by name.
+    ///
+    /// # Errors
+    /// If the device does not give them back.
+    pub(crate) fn checkpoint(&self) -> Result<(TensorMap, &TensorMap)> {
+        Ok((collect(self.student()?, LM_PREFIX)?, self.optimizer.state().1))
+    }
+
+    fn student(&self) -> Result<&LanguageModel> {
+        match &self.student {
+            Some(student) => Ok(student),
+            None => bail!("the model was lost in a failed step"),
+        }
+    }
+
+    /// One optimizer step on an iteration's rollouts and rewards. Without any group to learn from,
+    /// only the count moves on.
+    ///
+    /// # Errors
+    /// If the trainer's log-probabilities are not the sampler's, or a gradient is not finite (the
+    /// weights stay as they were).
+    pub(crate) fn step(
+        &mut self,
+        rollouts: &Rollouts,
+        rewards: &[Option<Reward>],
+        on_policy: bool,
+    ) -> Result<PolicyStep> {
+        let (episodes, dropped_groups) = self.episodes(rollouts, rewards)?;
+        let prompts: Vec<Prompt> = rollouts.cases.iter().map(|case| case.prompt.clone()).collect();
+        let rate = self.config.optim.rate(self.taken, self.config.iterations);
+        let tokens = episodes.iter().map(Episode::free_tokens).sum();
+        let mut report = PolicyStep { rate, tokens, dropped_groups, ..PolicyStep::default() };
+        self.taken += 1;
+        if tokens == 0 {
+            return Ok(report);
+        }
+        let grads = self.gradients(&prompts, &episodes, &mut report)?;
+        if on_policy && report.logprob_gap > self.config.gap_limit {
+            bail!(
+                "the trainer's log-probabilities differ from the sampler's by {:.4} nats, more than `rl.gap_limit` = {}: sampling and training do not run the same model (mixed precision? another device?)",
+                report.logprob_gap,
+                self.config.gap_limit
+            );
+        }
+        let Some(student) = self.student.take() else { bail!("no model") };
+        let (student, norm) = self.optimizer.step(student, LM_PREFIX, grads, rate)?;
+        self.student = Some(student);
+        report.grad_norm = norm;
+        Ok(report)
+    }
+
+    /// The episodes worth training on, and the number of groups dropped.
+    fn episodes(
+        &self,
+        rollouts: &Rollouts,
+        rewards: &[Option<Reward>],
+    ) -> Result<(Vec<Episode>, usize)> {
+        let (mut episodes, mut dropped) = (Vec::new(), 0);
+        let size = rollouts.group_size;
+        for (prompt, (written, rewards)) in
+            rollouts.written.chunks(size).zip(rewards.chunks(size)).enumerate()
+        {
+            let rewards: Vec<Option<f64>> =
+                rewards.iter().map(|reward| reward.map(|reward| reward.overall)).collect();
+            let Some(advantages) = group_advantages(&rewards) else {
+                dropped += 1;
+                continue;
+            };
+            for (written, advantage) in written.iter().zip(advantages) {
+                if let Some(advantage) = advantage {
+                    let mode = self.config.mode;
+                    let vocabulary = &self.vocabulary;
+                    episodes.push(Episode::new(vocabulary, mode, prompt, written, advantage)?);
+                }
+            }
+        }
+        Ok((episodes, dropped))
+    }
+
+    /// Gradients of the whole step, summed over micro-batches.
+    fn gradients(
+        &self,
+        prompts: &[Prompt],
+        episodes: &[Episode],
+        report: &mut PolicyStep,
+    ) -> Result<GradientMap> {
+        let student = self.student()?;
+        let mut sum = GradientMap::new();
+        for part in episodes.chunks(self.config.micro_batch) {
+            let part: Vec<&Episode> = part.iter().collect();
+            let reference = log_probs(&self.reference, &self.vocabulary, prompts, &part);
+            let known = values(reference)?;
+            let shape = [known.len()];
+            let reference = Tensor::from_data(TensorData::new(known, shape), &student.device());
+            let current = log_probs(student, &self.vocabulary, prompts, &part);
+            let loss = policy_loss(&current, &reference, &part, self.config.kl, report.tokens)?;
+            report.loss += f64::from(values(loss.total.clone().detach())?[0]);
+            report.kl += loss.kl / report.tokens as f64;
+            report.logprob_gap = report.logprob_gap.max(loss.gap);
+            for (name, grad) in gradients(student, &loss.total.backward(), LM_PREFIX)? {
+                match sum.entry(name) {
+                    std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(grad)),
+                    std::collections::btree_map::Entry::Occupied(mut entry) => {
+                        entry.get_mut().iter_mut().zip(grad).for_each(|(a, b)| *a += b);
+                    }
+                }
+            }
+        }
+        Ok(sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rollout::Case;
+    use super::*;
+    use earl_model::batch::{Draw, Written, write_programs};
+    use earl_model::{CodeGrid, CodeId, Mode, Seed};
+    use earl_tests::{decoder, small_config, weights};
+
+    const GROUP: usize = 4;
+
+    fn case(first: u32, words: &[usize]) -> Case {
+        let codes = (0..16).map(|at| CodeId((first + at * 5) % 8)).collect();
+        let source = CodeGrid { height: 4, width: 4, codes };
+        let example = earl_scenes::example(0, 0, earl_scenes::Split::Train, None);
+        let picture = image::RgbImage::new(1, 1);
+        Case { example, picture, prompt: Prompt { source, words: words.to_vec() } }
+    }
+
+    /// Three prompts and four sampled programs for each.
+    fn rollouts(mode: Mode) -> Rollouts {
+        let config = small_config();
+        let lm = decoder(&config, &weights(&config, 3));
+        let cases = vec![case(0, &[4, 1]), case(3, &[0]), case(5, &[2, 3, 1])];
+        let prompts: Vec<Prompt> = cases.iter().map(|case| case.prompt.clone()).collect();
+        let draws: Vec<Draw> = (0..cases.len() * GROUP)
+            .map(|at| Draw { prompt: at / GROUP, seed: Seed(at as u64) })
+            .collect();
+        let vocabulary = Vocabulary::new(&config);
+        let written = write_programs(&lm, &vocabulary, &prompts, &draws, mode, 1.0);
+        Rollouts { cases, group_size: GROUP, written: pollster::block_on(written).unwrap() }
+    }
+
+    /// A policy of seed 3 that started from the model of another seed.
+    fn policy(mode: Mode, micro_batch: usize, started_from: u64) -> Policy {
+        let model = small_config();
+        let config = RlConfig { mode, micro_batch, kl: 0.05, ..RlConfig::default() };
+        let (own, reference) = (weights(&model, 3), weights(&model, started_from));
+        let device = Device::flex();
+        Policy::new(config, &model, &device, 0, &own, &reference, TensorMap::new()).unwrap()
+    }
+
+    fn rewards(of: impl Fn(usize) -> f64) -> Vec<Option<Reward>> {
+        (0..3 * GROUP).map(|at| Some(Reward { overall: of(at), success: false })).collect()
+    }
+
+    fn uneven(at: usize) -> f64 {
+        (at * at % 11) as f64
+    }
+
+    #[test]
+    fn the_trainer_sees_the_samplers_log_probabilities() {
+        for mode in [Mode::Local, Mode::Think, Mode::Full] {
+            let report = policy(mode, 5, 3).step(&rollouts(mode), &rewards(uneven), true).unwrap();
+            assert!(report.logprob_gap <= 1e-4, "{mode:?}: {}", report.logprob_gap);
+            assert!(report.kl.abs() < 1e-6, "the policy is where it started: {}", report.kl);
+        }
+    }
+
+    #[test]
+    fn a_model_that_is_not_the_samplers_is_noticed() {
+        let mut other = policy(Mode::Local, 5, 3);
+        let model = LanguageModel::zeros(&small_config(), &Device::flex().autodiff());
+        other.student = Some(apply(model, LM_PREFIX, &weights(&small_config(), 4)).unwrap());
+        let problem = other.step(&rollouts(Mode::Local), &rewards(uneven), true).unwrap_err();
+        assert!(problem.to_string().contains("differ from the sampler's"), "{problem}");
+    }
+
+    /// The loss again, token by token in plain numbers, from the sampler's own log-probabilities.
+    #[test]
+    fn the_loss_is_the_formula() {
+        let rollouts = rollouts(Mode::Local);
+        let policy = policy(Mode::Local, 64, 7);
+        let (episodes, dropped) = policy.episodes(&rollouts, &rewards(uneven)).unwrap();
+        assert_eq!((episodes.len(), dropped), (3 * GROUP, 0));
+        let prompts: Vec<Prompt> = rollouts.cases.iter().map(|case| case.prompt.clone()).collect();
+        let tokens: usize = episodes.iter().map(Episode::free_tokens).sum();
+        let mut report = PolicyStep { tokens, ..PolicyStep::default() };
+        policy.gradients(&prompts, &episodes, &mut report).unwrap();
+
+        let (mut sum, mut count) = (0.0, 0);
+        for (at, written) in rollouts.written.iter().enumerate() {
+            let group: Vec<f64> = (at / GROUP * GROUP..).take(GROUP).map(uneven).collect();
+            let mean = group.iter().sum::<f64>() / GROUP as f64;
+            let variance = group.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / GROUP as f64;
+            let advantage = (uneven(at) - mean) / (variance.sqrt() + 1e-4);
+            let reference = forced(&policy, &prompts[at / GROUP], written);
+            for (choice, reference) in written.choices.iter().zip(reference) {
+                let ahead = reference - choice.log_prob;
+                sum += -choice.log_prob * advantage + 0.05 * (ahead.exp() - 1.0 - ahead);
+                count += 1;
+            }
+        }
+        assert_eq!(count, tokens);
+        let expected = sum / f64::from(count as u32);
+        assert!((report.loss - expected).abs() < 1e-4, "{} against {expected}", report.loss);
+    }
+
+    /// The reference's log-probability of every free choice of a program, one token at a time.
+    fn forced(policy: &Policy, prompt: &Prompt, written: &Written) -> Vec<f64> {
+        let episode = Episode::new(&policy.vocabulary, Mode::Local, 0, written, 0.0).unwrap();
+        let prompts = std::slice::from_ref(prompt);
+        let found = log_probs(&policy.reference, &policy.vocabulary, prompts, &[&episode]);
+        let found = values(found).unwrap();
+        // `log_probs` gives controls first, then codes; back into the program's order.
+        let controls = written.choices.iter().filter(|choice| !choice.is_code).count();
+        let (mut control, mut code) = (0, controls);
+        let next = |choice: &earl_model::batch::Choice| {
+            let at = if choice.is_code { &mut code } else { &mut control };
+            *at += 1;
+            f64::from(found[*at - 1])
+        };
+        written.choices.iter().map(next).collect()
+    }
+
+    #[test]
+    fn micro_batches_do_not_change_the_gradient() {
+        let rollouts = rollouts(Mode::Think);
+        let prompts: Vec<Prompt> = rollouts.cases.iter().map(|case| case.prompt.clone()).collect();
+        let gradient = |micro_batch: usize| {
+            let policy = policy(Mode::Think, micro_batch, 7);
+            let (episodes, _) = policy.episodes(&rollouts, &rewards(uneven)).unwrap();
+            let tokens = episodes.iter().map(Episode::free_tokens).sum();
+            let mut report = PolicyStep { tokens, ..PolicyStep::default() };
+            policy.gradients(&prompts, &episodes, &mut report).unwrap()
+        };
+        let whole = gradient(12);
+        for micro_batch in [1, 5] {
+            let parts = gradient(micro_batch);
+            let square = |values: &[f32]| values.iter().map(|x| f64::from(x * x)).sum::<f64>();
+            for (name, whole) in &whole {
+                let apart: Vec<f32> = whole.iter().zip(&parts[name]).map(|(a, b)| a - b).collect();
+                let (apart, size) = (square(&apart).sqrt(), square(whole).sqrt());
+                assert!(apart <= 1e-5 * size.max(1e-3), "{name}: {apart} of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn equal_rewards_teach_nothing_and_no_reward_is_not_zero() {
+        let rollouts = rollouts(Mode::Local);
+        let mut policy = policy(Mode::Local, 8, 3);
+        let before = collect(policy.student().unwrap(), LM_PREFIX).unwrap();
+        let report = policy.step(&rollouts, &rewards(|_| 4.0), true).unwrap();
+        assert_eq!((report.dropped_groups, report.tokens, policy.taken()), (3, 0, 1));
+        assert_eq!(collect(policy.student().unwrap(), LM_PREFIX).unwrap(), before);
+
+        let mut some = rewards(uneven);
+        some[1] = None;
+        some[4..8].fill(None);
+        let (episodes, dropped) = policy.episodes(&rollouts, &some).unwrap();
+        assert_eq!((episodes.len(), dropped), (3 + GROUP, 1));
+    }
+}
