@@ -317,7 +317,9 @@ class App {
       edit: { instruction, plan: result.plan, before: result.source, tokens, summary: kept, kept: outside.changed === 0,
         cost: `${result.tokens} tokens in ${Math.round(result.milliseconds).toLocaleString("en")} ms on ${runs}, in this tab` },
     });
-    if (result.notes.length > 0) this.#say(`The picture was ${result.notes.join("; ")}.`);
+    const notes = result.notes.length > 0 ? `The picture was ${result.notes.join("; ")}.` : "";
+    const doubt = result.doubt === "" ? "" : sentenceOf(result.doubt);
+    this.#say(`${notes} ${doubt}`.trim());
   }
 
   /** @param {Picture} picture */

@@ -17,7 +17,7 @@ export interface Info {
 }
 export interface EditOptions { instruction: string; mode?: Mode; seed?: number; temperature?: number }
 export interface Edited {
-  width: number; height: number; notes: string[]; plan: PlanStep[];
+  width: number; height: number; notes: string[]; doubt: string; plan: PlanStep[];
   outside: { pixels: number; changed: number };
   tokens: number; forwards: number; milliseconds: number; recipe: string;
   png: Uint8Array<ArrayBuffer>; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>;

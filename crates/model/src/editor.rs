@@ -13,9 +13,10 @@ use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId, Seed, TokenId};
 use crate::image::{background_colour, fit};
-use crate::lm::{Chunk, KvCache, LanguageModel};
+use crate::lm::{Chunk, KvCache, LanguageModel, SeeingHead};
 use crate::sample::{pick_code, pick_control, token_key};
 use crate::sequence::{self, Expect, Grammar, Meaning, Step, Vocabulary};
+use crate::sight::Sight;
 use crate::vision::LayeredVq;
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
@@ -110,6 +111,9 @@ pub struct EditOutcome {
     pub forwards: usize,
     /// Log-probability of the program at temperature 1 under the grammar's mask, in nats.
     pub log_prob: f64,
+    /// What the plan speaks of and the picture does not seem to show, one sentence; empty without
+    /// doubt, in `full` (which has no plan) and in models without a seeing head.
+    pub doubt: String,
     /// Codes of the result.
     pub codes: CodeGrid,
     /// Codes of the source.
@@ -124,10 +128,13 @@ pub struct Editor {
     vocabulary: Vocabulary,
     tokenizer: LayeredVq,
     lm: LanguageModel,
+    seeing: Option<SeeingHead>,
 }
 
 /// Prefix of the decoder's tensors in a checkpoint.
 pub const LM_PREFIX: &str = "lm.";
+/// Prefix of the seeing head's tensors, if a model has them.
+pub const SEEING_PREFIX: &str = "seeing.";
 /// Prefix of the picture tokenizer's tensors.
 pub const VISION_PREFIX: &str = "vision.";
 /// Highest temperature accepted.
@@ -154,13 +161,11 @@ impl Editor {
         config.check()?;
         let tokenizer = LayeredVq::from_tensors(&config.vision, tensors)?;
         let lm = apply(LanguageModel::zeros(&config, device), LM_PREFIX, tensors)?;
-        Ok(Self::new(config, tokenizer, lm))
-    }
-
-    /// A model of parts already loaded.
-    #[must_use]
-    pub fn new(config: ModelConfig, tokenizer: LayeredVq, lm: LanguageModel) -> Self {
-        Self { vocabulary: Vocabulary::new(&config), config, tokenizer, lm }
+        let has_seeing = tensors.keys().any(|name| name.starts_with(SEEING_PREFIX));
+        let seeing = has_seeing
+            .then(|| apply(SeeingHead::zeros(&config, device), SEEING_PREFIX, tensors))
+            .transpose()?;
+        Ok(Self { vocabulary: Vocabulary::new(&config), config, tokenizer, lm, seeing })
     }
 
     /// The model's configuration.
@@ -207,10 +212,12 @@ impl Editor {
         let behind = background_colour(&fitted.picture, self.config.vision.patch);
         let program = session.write(request, behind, on_event).await?;
         let (forwards, log_prob) = (session.forwards, session.log_prob);
+        let seen = session.seen;
 
         let (steps, composed) =
             self.compose(&fitted.picture, &source_codes, request.mode, &program)?;
         let Composed { picture, codes, outside_pixels, outside_changed } = composed;
+        let doubt = self.doubt(seen, &steps).await?;
         Ok(EditOutcome {
             image: picture,
             source: fitted.picture,
@@ -221,6 +228,7 @@ impl Editor {
             tokens: program.len(),
             forwards,
             log_prob,
+            doubt,
             codes,
             source_codes,
             program,
@@ -247,6 +255,23 @@ impl Editor {
             }
         };
         Ok((steps, composed))
+    }
+
+    /// What the plan speaks of and the picture does not seem to show, as a sentence.
+    async fn doubt(&self, seen: Tensor<3>, steps: &[Step]) -> Result<String, ModelError> {
+        let Some(head) = &self.seeing else { return Ok(String::new()) };
+        let sight = Sight::read(head, &self.lm, &self.vocabulary, seen).await?;
+        let list = |names: Vec<TokenId>| {
+            let names: Vec<String> = names.iter().map(|&id| self.vocabulary.label(id)).collect();
+            names.join(", ")
+        };
+        let doubted = list(sight.doubted(steps));
+        if doubted.is_empty() {
+            return Ok(doubted);
+        }
+        let things = list(sight.things(&self.vocabulary));
+        let things = if things.is_empty() { "nothing known".to_owned() } else { things };
+        Ok(format!("the picture does not seem to show: {doubted}; seen: {things}"))
     }
 
     fn plan_step(&self, step: &Step) -> PlanStep {
@@ -282,6 +307,8 @@ struct Session<'a> {
     editor: &'a Editor,
     cache: KvCache,
     pointer_keys: Tensor<3>,
+    /// The source's middle layer, `[1, cells, hidden]`.
+    seen: Tensor<3>,
     /// Program tokens already in the cache.
     read: usize,
     forwards: usize,
@@ -297,7 +324,7 @@ impl<'a> Session<'a> {
         let read = lm.forward(&sequence::source_chunk(vocabulary, &[source]), &mut cache, false);
         let pointer_keys = lm.pointer_keys(read.last);
         drop(lm.forward(&sequence::words_chunk(vocabulary, &[words]), &mut cache, false));
-        Self { editor, cache, pointer_keys, read: 0, forwards: 2, log_prob: 0.0 }
+        Self { editor, cache, pointer_keys, seen: read.seen, read: 0, forwards: 2, log_prob: 0.0 }
     }
 
     /// Writes the program.

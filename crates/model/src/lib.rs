@@ -21,6 +21,7 @@ pub mod image;
 pub mod lm;
 pub mod sample;
 pub mod sequence;
+pub mod sight;
 pub mod text;
 pub mod vision;
 

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use earl_model::checkpoint::bundle::{Bundle, Packed};
 use earl_model::checkpoint::{TensorMap, safetensors};
-use earl_model::editor::{LM_PREFIX, VISION_PREFIX};
+use earl_model::editor::{LM_PREFIX, SEEING_PREFIX, VISION_PREFIX};
 use earl_model::{Editor, ModelConfig, ModelError};
 use std::fs;
 use std::path::Path;
@@ -77,11 +77,12 @@ impl Stored {
         below.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
     }
 
-    /// The tensors an edit needs: decoder and picture tokenizer.
+    /// The tensors an edit uses: decoder, picture tokenizer and, where there is one, seeing head.
     #[must_use]
     pub(crate) fn edit_tensors(&self) -> TensorMap {
         let mut tensors = self.part(LM_PREFIX);
         tensors.extend(self.part(VISION_PREFIX));
+        tensors.extend(self.part(SEEING_PREFIX));
         tensors
     }
 }

@@ -136,6 +136,7 @@ impl WebEditor {
             width: outcome.image.width(),
             height: outcome.image.height(),
             notes: notes.iter().chain(&outcome.fitted).cloned().collect(),
+            doubt: &outcome.doubt,
             plan: &outcome.plan,
             outside: messages::Outside {
                 pixels: outcome.outside_pixels,

@@ -55,6 +55,7 @@ pub(crate) struct Edited<'a> {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) notes: Vec<String>,
+    pub(crate) doubt: &'a str,
     pub(crate) plan: &'a [PlanStep],
     pub(crate) outside: Outside,
     pub(crate) tokens: usize,

@@ -1,8 +1,9 @@
-//! The seeing loss's head: what a source cell shows, read from a middle layer. Training only.
+//! The seeing head: what a source cell shows, read from a middle layer.
 //!
 //! The object's name is scored against the decoder's own table of words, so that what a cell shows
 //! and the word for it come to lie together; tint, part and free boxes have small heads of their
-//! own. Not exported: an edit needs none of it.
+//! own. A loss in training; the editor reads the names, to tell when a plan speaks of things that
+//! are not there.
 
 use super::LanguageModel;
 use super::block::Linear;
@@ -57,20 +58,34 @@ impl SeeingHead {
     /// `seen`: `[batch, cells, hidden]` of the source chunk → logits of `batch · cells` cells.
     #[must_use]
     pub fn forward(&self, seen: Tensor<3>, lm: &LanguageModel) -> Seen {
-        let eps = lm.config().lm.rms_norm_eps;
-        let width = lm.config().lm.hidden_size;
-        let gain = Tensor::ones([width], &seen.device());
-        let x = earl_kernels::rms_norm(seen, gain, eps);
-        let flat = |y: Tensor<3>| {
-            let [batch, cells, classes] = y.dims();
-            y.reshape([batch * cells, classes])
-        };
-        let name = flat(earl_kernels::linear_tied(self.name.forward(x.clone()), lm.control.val()));
+        let x = normed(seen, lm);
         Seen {
-            name,
+            name: self.score_names(x.clone(), lm),
             tint: flat(self.tint.forward(x.clone())),
             part: flat(self.part.forward(x.clone())),
             free: flat(self.free.forward(x)),
         }
     }
+
+    /// The names alone: `[batch, cells, hidden]` → `[batch · cells, control]`.
+    #[must_use]
+    pub fn names(&self, seen: Tensor<3>, lm: &LanguageModel) -> Tensor<2> {
+        self.score_names(normed(seen, lm), lm)
+    }
+
+    fn score_names(&self, normed: Tensor<3>, lm: &LanguageModel) -> Tensor<2> {
+        flat(earl_kernels::linear_tied(self.name.forward(normed), lm.control.val()))
+    }
+}
+
+fn normed(seen: Tensor<3>, lm: &LanguageModel) -> Tensor<3> {
+    let config = &lm.config().lm;
+    let gain = Tensor::ones([config.hidden_size], &seen.device());
+    earl_kernels::rms_norm(seen, gain, config.rms_norm_eps)
+}
+
+/// `[batch, cells, classes]` → `[batch · cells, classes]`.
+fn flat(y: Tensor<3>) -> Tensor<2> {
+    let [batch, cells, classes] = y.dims();
+    y.reshape([batch * cells, classes])
 }

@@ -151,7 +151,7 @@ impl Workbench<'_> {
             "width": outcome.image.width(), "height": outcome.image.height(),
             "outside": { "pixels": outcome.outside_pixels, "changed": outcome.outside_changed },
             "tokens": outcome.tokens, "forwards": outcome.forwards, "log_prob": outcome.log_prob,
-            "candidates": tried, "milliseconds": milliseconds,
+            "doubt": outcome.doubt, "candidates": tried, "milliseconds": milliseconds,
         });
         Ok(Edited { png, facts, text: describe(&outcome, &notes, milliseconds) })
     }
@@ -241,6 +241,9 @@ fn describe(outcome: &EditOutcome, notes: &[String], milliseconds: f64) -> Strin
     let mut text = String::new();
     for note in notes {
         text += &format!("note: {note}\n");
+    }
+    if !outcome.doubt.is_empty() {
+        text += &format!("doubt: {}\n", outcome.doubt);
     }
     for step in &outcome.plan {
         let tint = step.tint.as_ref().map_or_else(String::new, |tint| format!("{tint} "));

@@ -16,7 +16,7 @@ use crate::store::Stored;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use earl_model::checkpoint::{TensorMap, safetensors};
-use earl_model::editor::VISION_PREFIX;
+use earl_model::editor::{SEEING_PREFIX, VISION_PREFIX};
 use earl_model::{Editor, ModelConfig};
 use earl_scenes::{Example, Split};
 use image::RgbImage;
@@ -129,7 +129,8 @@ struct Session<'a> {
     run: RunDir,
     config: &'a RunConfig,
     model: ModelConfig,
-    vision: TensorMap,
+    /// What is not trained: picture tokenizer and seeing head.
+    frozen: TensorMap,
     device: Device,
     policy: Policy,
     state: State,
@@ -150,11 +151,12 @@ impl<'a> Session<'a> {
             eprintln!("going on from iteration {taken}");
         }
         run.truncate_metrics(taken)?;
-        let vision = start.part(VISION_PREFIX);
+        let mut frozen = start.part(VISION_PREFIX);
+        frozen.extend(start.part(SEEING_PREFIX));
         let (model, rl) = (start.config.clone(), config.rl.clone());
         let policy = Policy::new(rl, &model, &device, taken, &weights, &start.tensors, moments)?;
         let save_rollouts = args.save_rollouts;
-        Ok(Self { run, config, model, vision, device, policy, state, save_rollouts, last: None })
+        Ok(Self { run, config, model, frozen, device, policy, state, save_rollouts, last: None })
     }
 
     fn train(&mut self) -> Result<()> {
@@ -302,7 +304,7 @@ impl<'a> Session<'a> {
 
     fn weights(&self) -> Result<TensorMap> {
         let mut weights = self.policy.checkpoint()?.0;
-        weights.extend(self.vision.clone());
+        weights.extend(self.frozen.clone());
         Ok(weights)
     }
 

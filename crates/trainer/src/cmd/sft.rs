@@ -243,10 +243,9 @@ impl<'a> Session<'a> {
         Ok(Editor::from_tensors(self.model.clone(), &self.weights()?, &device)?)
     }
 
-    /// What an edit needs: decoder and tokenizer.
+    /// What an edit uses: decoder, seeing head and tokenizer.
     fn weights(&self) -> Result<TensorMap> {
         let mut weights = self.trainer.checkpoint()?.0;
-        weights.retain(|name, _| name.starts_with(earl_model::editor::LM_PREFIX));
         weights.extend(self.tokenizer.tensors());
         Ok(weights)
     }

@@ -9,13 +9,10 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use earl_model::ModelConfig;
 use earl_model::checkpoint::{TensorMap, apply, collect};
-use earl_model::editor::LM_PREFIX;
+use earl_model::editor::{LM_PREFIX, SEEING_PREFIX};
 use earl_model::lm::{LanguageModel, SeeingHead, initial_tensors};
 use earl_model::sequence::Vocabulary;
 use serde::Serialize;
-
-/// Prefix of the seeing head's tensors; training only.
-pub(crate) const SEEING_PREFIX: &str = "seeing.";
 
 /// Decoder and seeing head: what is trained together.
 #[derive(Module, Debug)]
