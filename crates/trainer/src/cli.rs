@@ -30,6 +30,8 @@ enum Verb {
     Eval(cmd::eval::Args),
     /// Write a model as a bundle for the browser, or as safetensors.
     Export(cmd::export::Args),
+    /// Score given edits with a served multimodal model.
+    Judge(cmd::judge::Args),
     /// Say what is in a model's file or folder.
     Inspect(cmd::inspect::Args),
     /// Draw one or more runs as a self-contained HTML page.
@@ -52,6 +54,7 @@ impl Cli {
             Verb::Edit(args) => cmd::edit::run(&args),
             Verb::Eval(args) => cmd::eval::run(&args),
             Verb::Export(args) => cmd::export::run(&args),
+            Verb::Judge(args) => cmd::judge::run(&args),
             Verb::Inspect(args) => cmd::inspect::run(&args),
             Verb::Report(args) => cmd::report::run(&args),
             Verb::Bench(args) => cmd::bench::run(&args),

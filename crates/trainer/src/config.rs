@@ -1,5 +1,6 @@
 //! A run's configuration: `configs/*.toml`, unknown keys refused, every key with a default.
 
+use crate::judge::config::JudgeConfig;
 use crate::rl::config::RlConfig;
 use crate::sft::config::SftConfig;
 use crate::tok::TokConfig;
@@ -22,6 +23,8 @@ pub(crate) struct RunConfig {
     pub sft: SftConfig,
     /// Training by rewards.
     pub rl: RlConfig,
+    /// The served model that judges edits.
+    pub judge: JudgeConfig,
 }
 
 /// Sizes of the model that a run may set; the rest is `ModelConfig::tiny`.
@@ -69,6 +72,7 @@ impl RunConfig {
         config.tok.check()?;
         config.sft.check()?;
         config.rl.check()?;
+        config.judge.check()?;
         config.model_config()?;
         Ok(config)
     }

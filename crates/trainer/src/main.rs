@@ -11,6 +11,7 @@ mod eval;
 mod hint;
 mod host;
 mod interrupt;
+mod judge;
 mod optim;
 mod picture;
 mod progress;

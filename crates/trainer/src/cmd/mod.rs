@@ -5,6 +5,7 @@ pub(crate) mod edit;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod inspect;
+pub(crate) mod judge;
 pub(crate) mod report;
 pub(crate) mod rl;
 pub(crate) mod scenes;

@@ -21,8 +21,28 @@ pub(crate) struct Args {
 }
 
 /// Figures with a chart of their own, in this order.
-const CURVES: [&str; 8] =
-    ["loss", "control", "code", "seeing", "named", "grad_norm", "rate", "mean_squared_error"];
+const CURVES: [&str; 20] = [
+    "held_out_success",
+    "reward",
+    "reward_std",
+    "reward_best",
+    "success",
+    "pass_at_group",
+    "kl",
+    "entropy_control",
+    "entropy_code",
+    "length",
+    "dropped_groups",
+    "logprob_gap",
+    "loss",
+    "control",
+    "code",
+    "seeing",
+    "named",
+    "grad_norm",
+    "rate",
+    "mean_squared_error",
+];
 /// Points of a curve; longer ones are averaged in equal pieces.
 const POINTS: usize = 400;
 
@@ -100,6 +120,9 @@ impl Run {
         if let Some(probe) = self.metrics.iter().rev().find(|line| line["probe"].is_object()) {
             text += &probe_table(probe);
         }
+        if let Some(look) = self.metrics.iter().rev().find(|line| line["held_out"].is_object()) {
+            text += &held_out_table(look);
+        }
         for (name, png) in &self.pictures {
             text += &format!(
                 "<p>{}<br><img alt=\"\" src=\"data:image/png;base64,{}\">\n",
@@ -139,6 +162,20 @@ fn probe_table(line: &Value) -> String {
             share("plan", "n"),
             share("codes", "drawn")
         );
+    }
+    text + "</table>\n"
+}
+
+/// What a policy gets right of held-out edits, by operation.
+fn held_out_table(line: &Value) -> String {
+    let by_op: BTreeMap<String, [u64; 2]> =
+        serde_json::from_value(line["held_out"].clone()).unwrap_or_default();
+    let mut text = format!(
+        "<p>Held-out edits after iteration {}:<table><tr><th>operation<th>right<th>of\n",
+        line["step"]
+    );
+    for (op, [right, n]) in by_op {
+        text += &format!("<tr><td>{}<td>{right}<td>{n}\n", escape(&op));
     }
     text + "</table>\n"
 }

@@ -5,12 +5,13 @@ use crate::config::RunConfig;
 use crate::device::DeviceName;
 use crate::eval::{Settings, evaluate};
 use crate::interrupt;
+use crate::judge::Judge;
 use crate::picture;
 use crate::progress::Progress;
 use crate::rl::metrics::IterationReport;
 use crate::rl::rollout::{RolloutLine, Rollouts};
 use crate::rl::train::Policy;
-use crate::rl::verify::{Corrupted, Oracle, Reward, Verifier};
+use crate::rl::verify::{Corrupted, Mllm, Oracle, Reward, Verifier, VerifierName};
 use crate::run_dir::{RunDir, write_file};
 use crate::store::Stored;
 use anyhow::{Context, Result, bail};
@@ -20,7 +21,6 @@ use earl_model::editor::{SEEING_PREFIX, VISION_PREFIX};
 use earl_model::{Editor, ModelConfig};
 use earl_scenes::{Example, Split};
 use image::RgbImage;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -134,6 +134,7 @@ struct Session<'a> {
     device: Device,
     policy: Policy,
     state: State,
+    judge: Option<Judge>,
     save_rollouts: bool,
     last: Option<IterationReport>,
 }
@@ -155,8 +156,21 @@ impl<'a> Session<'a> {
         frozen.extend(start.part(SEEING_PREFIX));
         let (model, rl) = (start.config.clone(), config.rl.clone());
         let policy = Policy::new(rl, &model, &device, taken, &weights, &start.tensors, moments)?;
+        let asks = config.rl.verifier == VerifierName::Mllm;
+        let judge = asks.then(|| Judge::new(&config.judge)).transpose()?;
         let save_rollouts = args.save_rollouts;
-        Ok(Self { run, config, model, frozen, device, policy, state, save_rollouts, last: None })
+        Ok(Self {
+            run,
+            config,
+            model,
+            frozen,
+            device,
+            policy,
+            state,
+            judge,
+            save_rollouts,
+            last: None,
+        })
     }
 
     fn train(&mut self) -> Result<()> {
@@ -227,25 +241,28 @@ impl<'a> Session<'a> {
     ) -> Result<Vec<Option<Reward>>> {
         let config = &self.config.rl;
         let oracle = Oracle { editor, mode: config.mode };
-        let corrupted = Corrupted { inner: &oracle, share: config.corrupt, seed: config.seed };
-        let first = self.state.rollouts;
-        let rewards: Vec<Option<Reward>> = pictures
-            .par_iter()
-            .enumerate()
-            .map(|(at, picture)| {
-                let case = &rollouts.cases[at / rollouts.group_size];
-                corrupted.reward(case, picture, first + at as u64)
-            })
+        let mllm = self.judge.as_ref().map(|judge| Mllm { judge });
+        let inner: &dyn Verifier = match &mllm {
+            Some(mllm) => mllm,
+            None => &oracle,
+        };
+        let corrupted = Corrupted { inner, share: config.corrupt, seed: config.seed };
+        let rewards = corrupted.rewards(rollouts, pictures, self.state.rollouts);
+        let failed = rewards.iter().filter(|reward| reward.is_err()).count();
+        let limit = config.failed_limit * rewards.len() as f64;
+        let mut first = None;
+        let rewards = rewards
+            .into_iter()
+            .map(|reward| reward.map_err(|problem| first.get_or_insert(problem).to_string()).ok())
             .collect();
-        let failed = rewards.iter().filter(|reward| reward.is_none()).count();
-        if failed as f64 > config.failed_limit * rewards.len() as f64 {
-            bail!(
+        match first {
+            Some(problem) if failed as f64 > limit => Err(problem.context(format!(
                 "the verifier gave no verdict on {failed} of {} rollouts, more than `rl.failed_limit` = {}",
-                rewards.len(),
+                pictures.len(),
                 config.failed_limit
-            );
+            ))),
+            _ => Ok(rewards),
         }
-        Ok(rewards)
     }
 
     /// Source and rollouts of the first prompts, a row each.
@@ -292,8 +309,8 @@ impl<'a> Session<'a> {
         }
         let right: usize = by_op.values().map(|[right, _]| right).sum();
         progress.say(&format!("  held-out edits right: {right} of {}", rows.len()));
-        let what =
-            serde_json::json!({ "held_out": { "right": right, "n": rows.len(), "by_op": by_op } });
+        let success = right as f64 / rows.len().max(1) as f64;
+        let what = serde_json::json!({ "held_out_success": success, "held_out": by_op });
         let step = self.policy.taken().saturating_sub(1);
         self.run.log(&Line { step, rollouts_seen: self.state.rollouts, what: &what })
     }

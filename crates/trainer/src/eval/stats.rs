@@ -40,9 +40,41 @@ pub(crate) fn mean(values: &[f64]) -> Mean {
     Mean { mean: values.iter().sum::<f64>() / count as f64, lo: at(0.025), hi: at(0.975) }
 }
 
+/// Spearman's rank correlation of two equally long series, ties at their mean rank; 0 if one is flat.
+#[must_use]
+pub(crate) fn spearman(a: &[f64], b: &[f64]) -> f64 {
+    let (a, b) = (ranks(a), ranks(b));
+    let centre = |ranks: &[f64]| ranks.iter().sum::<f64>() / ranks.len().max(1) as f64;
+    let (ca, cb) = (centre(&a), centre(&b));
+    let dot = |x: &[f64], cx: f64, y: &[f64], cy: f64| -> f64 {
+        x.iter().zip(y).map(|(x, y)| (x - cx) * (y - cy)).sum()
+    };
+    let scale = (dot(&a, ca, &a, ca) * dot(&b, cb, &b, cb)).sqrt();
+    if scale > 0.0 { dot(&a, ca, &b, cb) / scale } else { 0.0 }
+}
+
+/// 1 for the smallest.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let rank = |value: &f64| {
+        let below = values.iter().filter(|other| *other < value).count() as f64;
+        let equal = values.iter().filter(|other| other.total_cmp(value).is_eq()).count() as f64;
+        below + f64::midpoint(equal, 1.0)
+    };
+    values.iter().map(rank).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rank_correlation_by_hand() {
+        // Ranks 1, 2.5, 2.5, 4 and 1, 2, 3, 4: covariance 4.5, squares 4.5 and 5.
+        let found = spearman(&[0.0, 3.0, 3.0, 9.0], &[1.0, 2.0, 5.0, 7.0]);
+        assert!((found - 4.5 / (4.5f64 * 5.0).sqrt()).abs() < 1e-12, "{found}");
+        assert!((spearman(&[1.0, 2.0, 3.0], &[9.0, 5.0, 1.0]) + 1.0).abs() < 1e-12);
+        assert!(spearman(&[1.0, 1.0], &[1.0, 2.0]).abs() < 1e-12);
+    }
 
     #[test]
     fn an_interval_is_that_of_the_binomial() {

@@ -1,5 +1,6 @@
 //! Settings of reinforcement learning, as `configs/*.toml` hold them under `[rl]`.
 
+use super::verify::VerifierName;
 use crate::optim::OptimConfig;
 use anyhow::{Result, bail};
 use earl_model::Mode;
@@ -26,6 +27,8 @@ pub(crate) struct RlConfig {
     pub kl: f64,
     /// What the rollouts write.
     pub mode: Mode,
+    /// Who judges the rollouts.
+    pub verifier: VerifierName,
     /// Share of rewards replaced by noise: a judge that can't judge.
     pub corrupt: f64,
     /// Largest difference between a rollout's log-probability and the trainer's, in nats.
@@ -66,6 +69,7 @@ impl Default for RlConfig {
             micro_batch: 32,
             kl: 1e-3,
             mode: Mode::Local,
+            verifier: VerifierName::default(),
             corrupt: 0.0,
             gap_limit: 1e-2,
             failed_limit: 0.2,

@@ -71,6 +71,12 @@ impl Case {
 }
 
 impl Rollouts {
+    /// What rollout `at` was asked.
+    #[must_use]
+    pub(crate) fn case(&self, at: usize) -> &Case {
+        &self.cases[at / self.group_size]
+    }
+
     /// Samples an iteration's rollouts at temperature 1; prompts are spread over the cores.
     ///
     /// # Errors
@@ -107,7 +113,7 @@ impl Rollouts {
     /// If a program is none of the grammar's.
     pub(crate) fn pictures(&self, editor: &Editor, mode: Mode) -> Result<Vec<RgbImage>> {
         let picture = |(at, written): (usize, &Written)| {
-            let case = &self.cases[at / self.group_size];
+            let case = self.case(at);
             let composed =
                 editor.compose(&case.picture, &case.prompt.source, mode, &written.program);
             Ok(composed.with_context(|| format!("rollout {at}"))?.1.picture)
