@@ -40,9 +40,10 @@ fn snapshots(check: impl FnOnce()) {
 fn help_is_as_documented() {
     snapshots(|| {
         insta::assert_snapshot!("help", text(&trainer(&["--help"]).stdout));
-        for verb in
-            ["scenes", "tok", "sft", "rl", "edit", "eval", "export", "inspect", "judge", "report", "bench"]
-        {
+        for verb in [
+            "scenes", "tok", "sft", "rl", "edit", "eval", "export", "inspect", "judge", "report",
+            "bench",
+        ] {
             insta::assert_snapshot!(
                 format!("help-{verb}"),
                 text(&trainer(&[verb, "--help"]).stdout)

@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use earl_model::batch::{Draw, Prompt, write_programs};
 use earl_model::checkpoint::bundle::Bundle;
 use earl_model::{EditEvent, EditOutcome, EditRequest, Editor, Mode, ModelError, Seed};
-use earl_scenes::{Example, Split, example, judge, render};
+use earl_scenes::{Example, Object, Split, classes, example, judge, render};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -57,6 +57,31 @@ fn most_held_out_edits_are_right_and_local_ones_change_nothing_outside_their_box
         right += usize::from(score.success);
     }
     assert!(right >= 66, "{right} of 110 held-out edits are right");
+}
+
+#[test]
+fn what_is_not_in_the_picture_is_doubted() {
+    let editor = editor();
+    let mut wrong = Vec::new();
+    for index in 0..20 {
+        let mut example = example(5, index, Split::Seen, None);
+        let shown: Vec<&str> = example.scene.objects.iter().map(|o| name(o)).collect();
+        let mut names =
+            classes().iter().map(|class| class.name.as_str()).skip(7 * index as usize % 90);
+        let absent = names.find(|name| !shown.contains(name)).unwrap();
+        for (thing, doubted) in [(shown[0], false), (absent, true)] {
+            example.instruction = format!("remove the {thing}");
+            let doubt = edit(&editor, &example, Mode::Local).doubt;
+            if doubt.contains(&format!("show: {thing}")) != doubted {
+                wrong.push(format!("{}: {doubt}", example.instruction));
+            }
+        }
+    }
+    assert!(wrong.len() <= 1, "{wrong:?}");
+}
+
+fn name(object: &Object) -> &'static str {
+    &classes()[usize::from(object.class.0)].name
 }
 
 #[test]

@@ -98,6 +98,15 @@ for (const [backend, flags] of /** @type {const} */ ([["cpu", []], ["webgpu", GP
       assert.deepEqual(await pixels(opened), source);
     });
 
+    if (backend === "cpu") {
+      test("says when the picture does not show what the sentence names", async () => {
+        const { result, notice } = await edit(opened, "remove the guitar");
+        assert.match(notice, /does not seem to show: guitar; seen: .*cat/);
+        assert.match(result, /erase the/);
+        await opened.page.click("#undo");
+      });
+    }
+
     test("the console stays silent", () => assert.deepEqual(opened.noise, []));
   });
 }
