@@ -21,8 +21,11 @@ pub mod lm;
 pub mod load;
 pub mod log_probs;
 pub mod names;
+pub mod pixels;
 pub mod shards;
+pub mod vq;
 
 pub use config::{Emu3Config, Emu3Ids, Emu3LmConfig, Emu3VqConfig, Layout};
 pub use lm::Emu3Lm;
 pub use shards::{ReadAt, Shards};
+pub use vq::Emu3Vq;
