@@ -14,6 +14,7 @@
 //! was measured is in `docs/emu3.md`. Start at [`Emu3Lm`] and [`Emu3Vq`].
 
 pub mod config;
+pub mod decode;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod directory;
 pub mod grammar;
@@ -22,10 +23,14 @@ pub mod load;
 pub mod log_probs;
 pub mod names;
 pub mod pixels;
+pub mod sequence;
 pub mod shards;
+pub mod text;
 pub mod vq;
 
 pub use config::{Emu3Config, Emu3Ids, Emu3LmConfig, Emu3VqConfig, Layout};
+pub use decode::{Guidance, Request, Sampling, Step, generate};
 pub use lm::Emu3Lm;
 pub use shards::{ReadAt, Shards};
+pub use text::Emu3Text;
 pub use vq::Emu3Vq;
