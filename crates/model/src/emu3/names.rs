@@ -426,4 +426,86 @@ mod tests {
         // Running statistics are buffers, not parameters.
         assert_eq!(count(&vq) - count(&statistics), 270_740_287);
     }
+    /// A file of tensors without a value that counts.
+    fn shards(tensors: &[(&str, &str, &[usize])]) -> Shards {
+        let (mut header, mut end) = (serde_json::Map::new(), 0);
+        for (name, dtype, shape) in tensors {
+            let width = if *dtype == "I32" || *dtype == "F32" { 4 } else { 2 };
+            let start = end;
+            end += shape.iter().product::<usize>() * width;
+            let entry = serde_json::json!({
+                "dtype": dtype, "shape": shape, "data_offsets": [start, end],
+            });
+            header.insert((*name).into(), entry);
+        }
+        let header = serde_json::Value::Object(header).to_string();
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend_from_slice(header.as_bytes());
+        file.resize(file.len() + end, 0);
+        Shards::single("a", file).unwrap()
+    }
+
+    fn three() -> [Wanted; 3] {
+        [
+            wanted("model.embed_tokens.weight", &[4, 2]),
+            wanted("lm_head.weight", &[4, 2]),
+            wanted("model.norm.weight", &[2]),
+        ]
+    }
+
+    #[test]
+    fn every_difference_is_listed_at_once() {
+        let found = shards(&[
+            ("text_model.model.embed_tokens.weight", "BF16", &[5, 2]),
+            ("text_model.model.norm.weight", "I32", &[2]),
+            ("model.text_model.norm.weight", "F32", &[2]),
+            ("text_model.model.extra", "F32", &[1]),
+            ("text_model.model.layers.0.rotary_emb.inv_freq", "F32", &[1]),
+            ("vqmodel.encoder.conv_in.weight", "F32", &[1]),
+        ]);
+        let error = match_names(&found, Part::Lm, &three()).unwrap_err();
+        let ModelError::Checkpoint { problems, fix, .. } = &error else { panic!("{error}") };
+        assert_eq!(
+            *problems,
+            [
+                "`text_model.model.embed_tokens.weight` in `a` has shape [5, 2]; the config asks for [4, 2]",
+                "`text_model.lm_head.weight` [4, 2] is missing",
+                "`text_model.model.norm.weight` is there again as `model.text_model.norm.weight`",
+                "`text_model.model.norm.weight` in `a` is I32; F32, F16 and BF16 are read",
+                "`text_model.model.extra` in `a` is not part of it",
+            ]
+        );
+        assert!(fix.contains("has 5 rows, the config says `vocab_size` 4"), "{fix}");
+    }
+
+    #[test]
+    fn names_of_a_running_model_and_of_baai_are_known() {
+        let tensors: [(&str, &str, &[usize]); 3] = [
+            ("model.text_model.embed_tokens.weight", "F16", &[4, 2]),
+            ("lm_head.weight", "F16", &[4, 2]),
+            ("model.text_model.norm.weight", "F16", &[2]),
+        ];
+        let names = match_names(&shards(&tensors), Part::Lm, &three()).unwrap();
+        assert_eq!(names["model.norm.weight"], "model.text_model.norm.weight");
+        let bare = tensors.map(|mut tensor| {
+            tensor.0 = match tensor.0 {
+                "model.text_model.norm.weight" => "model.norm.weight",
+                "lm_head.weight" => "lm_head.weight",
+                _ => "model.embed_tokens.weight",
+            };
+            tensor
+        });
+        assert!(match_names(&shards(&bare), Part::Lm, &three()).is_ok());
+    }
+
+    #[test]
+    fn a_directory_of_the_other_model_is_named_as_such() {
+        let vq = shards(&[("encoder.conv_in.weight", "F32", &[1])]);
+        let hint = match_names(&vq, Part::Lm, &three()).unwrap_err().hint();
+        assert!(hint.contains("image tokenizer") && hint.contains("language model's"), "{hint}");
+        let lm = shards(&[("model.norm.weight", "F32", &[2])]);
+        let encoder = [wanted("encoder.conv_in.weight", &[1])];
+        let hint = match_names(&lm, Part::Vq, &encoder).unwrap_err().hint();
+        assert!(hint.contains("a language model"), "{hint}");
+    }
 }

@@ -83,9 +83,11 @@ pub fn generate_grid(ratio: &str, area: u64) -> Result<(u32, u32), ModelError> {
 /// (65,536 pixels, 32 × 32 codes for a square). The codes are these sizes over 8, rounded down.
 ///
 /// # Errors
-/// [`ModelError::Picture`] for a side of 0 or a ratio above 200.
+/// [`ModelError::Picture`] if a side is 0, before or after.
 pub fn area_resize(height: u32, width: u32, area: u64) -> Result<(u32, u32), ModelError> {
-    check_ratio(height, width)?;
+    if height == 0 || width == 0 {
+        return Err(ModelError::Picture { problem: format!("has {width}×{height} pixels") });
+    }
     let scale = libm::sqrt(area as f64 / (f64::from(height) * f64::from(width)));
     let side = |side: u32| (f64::from(side) * scale).round_ties_even() as u32;
     let (h, w) = (side(height), side(width));
@@ -238,7 +240,8 @@ mod tests {
         for ratio in ["1", "0:1", "a:b", "-1:2", "4294967295:1"] {
             assert!(generate_grid(ratio, 65_536).is_err(), "{ratio}");
         }
-        assert!(area_resize(1, 300, 65_536).is_err());
+        assert!(area_resize(0, 300, 65_536).is_err());
+        assert!(area_resize(1, 1_000_000, 65_536).is_err());
         assert!(bicubic(&RgbImage::new(3, 0), 2, 2).is_err());
         assert!(to_pixels(&[], &Device::flex()).is_err());
     }
