@@ -59,7 +59,7 @@ impl Sampling {
     /// The likeliest code, always.
     pub const GREEDY: Self = Self { temperature: 0.0, top_k: None, top_p: 1.0, seed: Seed(0) };
 
-    fn check(&self) -> Result<(), ModelError> {
+    pub(super) fn check(&self) -> Result<(), ModelError> {
         let refuse = |name, problem: String| Err(ModelError::Option { name, problem });
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
             return refuse("temperature", format!("{} is not 0 or more", self.temperature));
@@ -73,8 +73,8 @@ impl Sampling {
         Ok(())
     }
 
-    /// Draws a code by its scores (logits or guided log-probabilities).
-    fn draw(&self, scores: &[f32], row: usize, place: usize) -> Option<usize> {
+    /// Draws one of `scores` (logits or guided log-probabilities) by its index.
+    pub(super) fn draw(&self, scores: &[f32], row: usize, place: usize) -> Option<usize> {
         let key = Key {
             seed: self.seed.0,
             purpose: PURPOSE,

@@ -17,6 +17,7 @@ pub mod config;
 pub mod decode;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod directory;
+pub mod free;
 pub mod grammar;
 pub mod lm;
 pub mod load;
@@ -30,6 +31,7 @@ pub mod vq;
 
 pub use config::{Emu3Config, Emu3Ids, Emu3LmConfig, Emu3VqConfig, Layout};
 pub use decode::{Guidance, Request, Sampling, Step, generate};
+pub use free::{FreeIds, Limits, Opened, write_freely};
 pub use lm::Emu3Lm;
 pub use shards::{ReadAt, Shards};
 pub use text::Emu3Text;
