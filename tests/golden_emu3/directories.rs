@@ -1,6 +1,6 @@
 //! The same weights as directories: sharded with an index, in float32 and float16, and broken ones.
 
-use super::fixtures::{Fixtures, Model};
+use super::fixtures::{Fixtures, Model, published};
 use super::lm::{load, tokens, values};
 use super::report::Report;
 use burn::tensor::Device;
@@ -63,20 +63,14 @@ fn write(folder: &Path, model: &Model, shards: &Shards, flat: bool) {
     }
     let index = json!({"metadata": {}, "weight_map": map});
     std::fs::write(folder.join(INDEX), index.to_string()).unwrap();
-    std::fs::write(folder.join("config.json"), config(model, flat).to_string()).unwrap();
+    let config = published(if flat { "BAAI" } else { "transformers" }, &model.meta);
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
 }
 
 const INDEX: &str = "model.safetensors.index.json";
 
 fn file(at: usize) -> String {
     format!("model-{:05}-of-00003.safetensors", at + 1)
-}
-
-fn config(model: &Model, flat: bool) -> Value {
-    let mut lm = model.meta["config"].clone();
-    let ids = super::fixtures::ids(&model.meta);
-    lm["vocab_size"] = ids.vocab_size().into();
-    if flat { lm } else { json!({"text_config": lm}) }
 }
 
 fn open(folder: &Path) -> Result<Emu3Lm, ModelError> {

@@ -69,6 +69,16 @@ impl Fixtures {
         files.iter().filter_map(named).collect()
     }
 
+    /// Files that hold both models, each with the names of the two.
+    pub(crate) fn pairs(&self) -> Vec<(String, Vec<String>)> {
+        let both = |(file, _): (String, String)| {
+            let stem = file.strip_suffix(".hf.safetensors")?;
+            let names = stem.split('+').map(str::to_owned).collect();
+            Some((file.clone(), names))
+        };
+        self.hashes().into_iter().filter_map(both).collect()
+    }
+
     fn model(&self, name: &str, meta: &Value) -> Model {
         let mut sources = Vec::new();
         for (file, _) in self.hashes() {
@@ -89,40 +99,41 @@ impl Fixtures {
     }
 }
 
-/// The configuration as a published file of that layout has it.
 fn config(layout: &str, meta: &Value) -> Emu3Config {
+    Emu3Config::parse(published(layout, meta).to_string().as_bytes()).unwrap()
+}
+
+/// The configuration as a published file of that layout has it.
+pub(crate) fn published(layout: &str, meta: &Value) -> Value {
     let short = &meta["config"];
-    let published = if short.get("ch").is_none() {
+    if short.get("ch").is_none() {
         let mut lm = short.clone();
         lm["vocab_size"] = ids(meta).vocab_size().into();
         if layout == "BAAI" {
-            lm
-        } else {
-            lm["rope_parameters"] =
-                json!({"rope_theta": short["rope_theta"], "rope_type": "default"});
-            lm.as_object_mut().unwrap().remove("rope_theta");
-            json!({"model_type": "emu3", "text_config": lm})
+            return lm;
         }
-    } else if layout == "BAAI" {
+        lm["rope_parameters"] = json!({"rope_theta": short["rope_theta"], "rope_type": "default"});
+        lm.as_object_mut().unwrap().remove("rope_theta");
+        return json!({"model_type": "emu3", "text_config": lm});
+    }
+    if layout == "BAAI" {
         let mut vq = short.clone();
         for (key, value) in [("embed_dim", 4), ("z_channels", 4), ("temporal_downsample_factor", 4)]
         {
             vq[key] = value.into();
         }
-        vq
-    } else {
-        json!({"vq_config": {
-            "base_channels": short["ch"],
-            "channel_multiplier": short["ch_mult"],
-            "num_res_blocks": short["num_res_blocks"],
-            "attn_resolutions": short["attn_resolutions"],
-            "codebook_size": short["codebook_size"],
-            "embed_dim": 4,
-            "latent_channels": 4,
-            "double_latent": false,
-        }})
-    };
-    Emu3Config::parse(published.to_string().as_bytes()).unwrap()
+        return vq;
+    }
+    json!({"vq_config": {
+        "base_channels": short["ch"],
+        "channel_multiplier": short["ch_mult"],
+        "num_res_blocks": short["num_res_blocks"],
+        "attn_resolutions": short["attn_resolutions"],
+        "codebook_size": short["codebook_size"],
+        "embed_dim": 4,
+        "latent_channels": 4,
+        "double_latent": false,
+    }})
 }
 
 /// The control ids of a language model's `meta`.

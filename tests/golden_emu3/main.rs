@@ -12,6 +12,7 @@
 
 mod decoding;
 mod directories;
+mod edits;
 mod fixtures;
 mod lm;
 mod plain;
@@ -91,6 +92,11 @@ fn golden_emu3_greedy_decoding() {
 #[test]
 fn golden_emu3_guided_decoding() {
     area("guided decoding", decoding::guidance);
+}
+
+#[test]
+fn golden_emu3_edits_end_to_end() {
+    area("edits", edits::check);
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub mod names;
 pub mod pixels;
 pub mod sequence;
 pub mod shards;
+pub mod summary;
 pub mod text;
 pub mod vq;
 
@@ -34,5 +35,6 @@ pub use decode::{Guidance, Request, Sampling, Step, generate};
 pub use free::{FreeIds, Limits, Opened, write_freely};
 pub use lm::Emu3Lm;
 pub use shards::{ReadAt, Shards};
+pub use summary::Summary;
 pub use text::Emu3Text;
 pub use vq::Emu3Vq;

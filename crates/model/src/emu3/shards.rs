@@ -174,6 +174,11 @@ impl Shards {
         &self.entries
     }
 
+    /// Names of the files.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The file that holds a tensor.
     #[must_use]
     pub fn file_of(&self, entry: &Entry) -> &str {
