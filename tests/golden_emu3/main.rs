@@ -16,6 +16,7 @@ mod edits;
 mod fixtures;
 mod lm;
 mod plain;
+mod refusals;
 mod report;
 mod vq;
 
@@ -97,6 +98,11 @@ fn golden_emu3_guided_decoding() {
 #[test]
 fn golden_emu3_edits_end_to_end() {
     area("edits", edits::check);
+}
+
+#[test]
+fn golden_emu3_refusals() {
+    area("refusals", refusals::check);
 }
 
 #[test]

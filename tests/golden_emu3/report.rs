@@ -92,7 +92,7 @@ impl Report {
             } else {
                 format!("{compared:8} compared, all equal")
             };
-            text += &format!("  {stage:32} {line}\n");
+            text += &format!("  {stage:36} {line}\n");
         }
         if self.stages.is_empty() {
             text += "  nothing of this kind in the folder\n";

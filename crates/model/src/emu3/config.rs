@@ -355,6 +355,7 @@ fn sizes(config: &Value, key: &'static str, published: &[usize]) -> Result<Vec<u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn an_empty_transformers_config_is_the_published_model() {
@@ -390,5 +391,50 @@ mod tests {
         }
         assert!(refused("[]").contains("config.json"));
         assert!(refused("{}").contains("hidden_size"));
+    }
+    /// A number of any size, or something else.
+    fn any_value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any::<u64>().prop_map(Value::from),
+            (0u64..70).prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            prop::collection::vec(0u64..1 << 40, 0..4).prop_map(Value::from),
+            Just(Value::Null),
+            Just("default".into()),
+            Just(serde_json::json!({"rope_theta": 1e4, "rope_type": "linear"})),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn any_numbers_give_an_error_or_sizes_that_are_checked(
+            values in prop::collection::vec((0usize..20, any_value()), 0..5),
+            nested in any::<bool>(),
+        ) {
+            const KEYS: [&str; 20] = [
+                "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                "num_key_value_heads", "head_dim", "rms_norm_eps", "rope_theta", "rope_parameters",
+                "vocab_size", "ch", "ch_mult", "num_res_blocks", "attn_resolutions", "codebook_size",
+                "embed_dim", "z_channels", "base_channels", "channel_multiplier", "hidden_act",
+            ];
+            let mut flat = serde_json::json!({"hidden_size": 4096, "ch_mult": [1, 2, 2, 4]});
+            for (key, value) in values {
+                flat[KEYS[key]] = value;
+            }
+            let text = if nested {
+                serde_json::json!({"text_config": flat, "vq_config": flat}).to_string()
+            } else {
+                flat.to_string()
+            };
+            if let Ok(config) = Emu3Config::parse(text.as_bytes()) {
+                let lm = config.lm.iter().flat_map(crate::emu3::names::lm_tensors);
+                let vq = config.vq.iter().flat_map(crate::emu3::names::vq_tensors);
+                for tensor in lm.chain(vq) {
+                    let values = tensor.shape.iter().try_fold(1usize, |all, &side| all.checked_mul(side));
+                    prop_assert!(values.is_some() && !tensor.shape.contains(&0), "{tensor:?}");
+                }
+            }
+        }
     }
 }
