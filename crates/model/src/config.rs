@@ -147,16 +147,24 @@ impl ModelConfig {
                 format!("{unknown:?} is not among `text.words`, or these are not sorted"),
             )?;
         }
-        self.check_lm(&rule, &range)?;
+        lm.check()?;
         range("lm.see_layer", lm.see_layer, 1, lm.num_hidden_layers)
     }
+}
 
-    fn check_lm(
-        &self,
-        rule: &impl Fn(bool, &'static str, String) -> Result<(), ModelError>,
-        range: &impl Fn(&'static str, usize, usize, usize) -> Result<(), ModelError>,
-    ) -> Result<(), ModelError> {
-        let lm = &self.lm;
+impl LmConfig {
+    /// The first broken rule of the decoder's sizes, if any.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] names the key and the value found.
+    pub fn check(&self) -> Result<(), ModelError> {
+        let rule = |holds: bool, key: &'static str, problem: String| {
+            if holds { Ok(()) } else { Err(ModelError::Config { key, problem }) }
+        };
+        let range = |key, value: usize, low: usize, high: usize| {
+            rule((low..=high).contains(&value), key, format!("{value} is not in {low}..={high}"))
+        };
+        let lm = self;
         range("lm.hidden_size", lm.hidden_size, 1, 1 << 15)?;
         range("lm.intermediate_size", lm.intermediate_size, 1, 1 << 17)?;
         range("lm.num_hidden_layers", lm.num_hidden_layers, 1, 256)?;

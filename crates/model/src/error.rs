@@ -43,6 +43,16 @@ pub enum ModelError {
     /// A tensor the model needs is not there, or one it does not know is.
     #[error("tensors do not fit the model: {0}")]
     Tensors(String),
+    /// A checkpoint whose tensors do not fit its configuration: every difference, not just the first.
+    #[error("{what} does not fit its configuration:\n  {}", problems.join("\n  "))]
+    Checkpoint {
+        /// The model that was to be loaded.
+        what: String,
+        /// One line for each tensor: its name, where it is, what is wrong.
+        problems: Vec<String>,
+        /// What to do about it.
+        fix: String,
+    },
     /// Bytes that are not what the format asks for.
     #[error("{what}: {problem}")]
     Format {
@@ -112,6 +122,7 @@ impl ModelError {
             Self::Tensors(_) => {
                 "the weights belong to another model or version; export them again".into()
             }
+            Self::Checkpoint { fix, .. } => fix.clone(),
             Self::Format { .. } | Self::Hash { .. } => {
                 "fetch the file again, or write it again with `trainer export`".into()
             }
@@ -133,7 +144,7 @@ impl ModelError {
             Self::Instruction { .. } => "E_INSTRUCTION",
             Self::Picture { .. } => "E_IMAGE_DECODE",
             Self::Option { .. } | Self::Config { .. } => "E_OPTION",
-            Self::Tensors(_) => "E_TENSOR_MISSING",
+            Self::Tensors(_) | Self::Checkpoint { .. } => "E_TENSOR_MISSING",
             Self::Format { .. } => "E_FORMAT",
             Self::Version { .. } => "E_VERSION",
             Self::Hash { .. } => "E_HASH_MISMATCH",

@@ -14,6 +14,7 @@ pub mod checkpoint;
 pub mod compose;
 pub mod config;
 pub mod editor;
+pub mod emu3;
 pub mod error;
 pub mod files;
 pub mod ids;

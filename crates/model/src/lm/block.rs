@@ -50,9 +50,9 @@ pub struct Block {
     pub up_proj: Linear,
     /// `SwiGLU`: back to the residual stream.
     pub down_proj: Linear,
-    head_dim: usize,
+    pub(crate) head_dim: usize,
     #[module(skip)]
-    eps: f64,
+    pub(crate) eps: f64,
 }
 
 impl Block {
@@ -88,8 +88,33 @@ impl Block {
         mask: Option<&Tensor<2>>,
         causal: bool,
     ) -> Tensor<3> {
+        let x = x.clone() + self.attend(x, rotary, cache, mask, causal);
+        let normed = earl_kernels::rms_norm(x.clone(), self.post_norm.val(), self.eps);
+        let gated = earl_kernels::swiglu(
+            self.gate_proj.forward(normed.clone()),
+            self.up_proj.forward(normed),
+        );
+        x + self.down_proj.forward(gated)
+    }
+
+    /// Queries before the rotary turn: `[batch, seq, hidden]` → `[batch, seq, heads · head_dim]`.
+    #[must_use]
+    pub(crate) fn queries(&self, x: Tensor<3>) -> Tensor<3> {
+        self.q_proj.forward(earl_kernels::rms_norm(x, self.input_norm.val(), self.eps))
+    }
+
+    /// What attention adds to the residual stream; keys and values are appended to `cache`.
+    #[must_use]
+    pub(super) fn attend(
+        &self,
+        x: Tensor<3>,
+        rotary: &Rotary,
+        cache: &mut LayerCache,
+        mask: Option<&Tensor<2>>,
+        causal: bool,
+    ) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
-        let normed = earl_kernels::rms_norm(x.clone(), self.input_norm.val(), self.eps);
+        let normed = earl_kernels::rms_norm(x, self.input_norm.val(), self.eps);
         let split = |y: Tensor<3>| {
             let heads = y.dims()[2] / self.head_dim;
             y.reshape([batch, seq, heads, self.head_dim]) // [batch, seq, heads, head_dim]
@@ -100,12 +125,6 @@ impl Block {
         let (keys, values) = cache.push(k, v);
         let attended = earl_kernels::attention(q, keys, values, mask.cloned(), causal);
         let heads = attended.dims()[2] * self.head_dim;
-        let x = x + self.o_proj.forward(attended.reshape([batch, seq, heads]));
-        let normed = earl_kernels::rms_norm(x.clone(), self.post_norm.val(), self.eps);
-        let gated = earl_kernels::swiglu(
-            self.gate_proj.forward(normed.clone()),
-            self.up_proj.forward(normed),
-        );
-        x + self.down_proj.forward(gated)
+        self.o_proj.forward(attended.reshape([batch, seq, heads]))
     }
 }

@@ -33,7 +33,7 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    pub(super) fn new(layers: usize) -> Self {
+    pub(crate) fn new(layers: usize) -> Self {
         Self { layers: vec![LayerCache::default(); layers], padding: Vec::new(), len: 0 }
     }
 

@@ -12,12 +12,14 @@ mod initial;
 mod kv_cache;
 mod rope;
 mod seeing;
+mod trunk;
 
 pub use block::{Block, Linear};
 pub use initial::{initial_tensors, seeded_normal};
 pub use kv_cache::KvCache;
 pub use rope::Rotary;
 pub use seeing::{SEE_PARTS, SEE_SIZES, SeeingHead, Seen};
+pub(crate) use trunk::Trunk;
 
 use crate::config::ModelConfig;
 use crate::ids::TokenId;
@@ -129,17 +131,14 @@ impl LanguageModel {
     #[must_use]
     pub fn forward(&self, chunk: &Chunk, cache: &mut KvCache, causal: bool) -> Hidden {
         let device = self.device();
-        let rotary = Rotary::new(&self.config.lm, chunk, &device);
-        let mask = cache.push_mask(chunk, &device);
-        let mut x = self.embed(chunk, &device); // [batch, seq, hidden]
+        let x = self.embed(chunk, &device); // [batch, seq, hidden]
         let mut seen = x.clone();
-        for (at, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x, &rotary, cache.layer(at), mask.as_ref(), causal);
+        let trunk = Trunk { config: &self.config.lm, layers: &self.layers, norm: self.norm.val() };
+        let last = trunk.read(x, chunk, cache, causal, &mut |at, x| {
             if at + 1 == self.config.lm.see_layer {
                 seen = x.clone();
             }
-        }
-        let last = earl_kernels::rms_norm(x, self.norm.val(), self.config.lm.rms_norm_eps);
+        });
         Hidden { last, seen }
     }
 

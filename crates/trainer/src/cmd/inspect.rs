@@ -4,6 +4,7 @@ use crate::store::Stored;
 use anyhow::Result;
 use earl_model::checkpoint::bundle::parse_manifest;
 use earl_model::editor::{LM_PREFIX, VISION_PREFIX};
+use earl_model::emu3::{Summary, directory::Directory};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 /// Flags of `inspect`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A bundle, a run or a safetensors file.
+    /// A bundle, a run, a safetensors file, or a published Emu3 or EARL directory.
     model: PathBuf,
     /// List every tensor.
     #[arg(long)]
@@ -26,6 +27,9 @@ pub(crate) struct Args {
 /// # Errors
 /// If it can't be read or is damaged: says where.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.model.join("config.json").is_file() {
+        return published(args);
+    }
     let stored = Stored::read(&args.model)?;
     let count = |prefix: &str| -> usize {
         stored.part(prefix).values().map(|tensor| tensor.data.len()).sum()
@@ -57,6 +61,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .map(|(name, tensor)| json!({ "name": name, "shape": tensor.shape }))
             .collect();
         facts["tensors"] = json!(shapes);
+    }
+    if args.json {
+        return super::print_json(&facts);
+    }
+    super::print_lines(&serde_json::to_string_pretty(&facts)?);
+    Ok(())
+}
+
+/// Describes a published checkpoint by its headers; no weight is read.
+fn published(args: &Args) -> Result<()> {
+    let directory = Directory::open(&args.model)?;
+    let mut facts = serde_json::to_value(Summary::of(&directory.config, &directory.shards)?)?;
+    if args.tensors {
+        let entries = directory.shards.entries().iter();
+        let tensors = entries.map(|(name, entry)| {
+            let (dtype, file) = (entry.dtype.to_string(), directory.shards.file_of(entry));
+            json!({ "name": name, "shape": entry.shape, "dtype": dtype, "file": file })
+        });
+        facts["tensors"] = tensors.collect();
     }
     if args.json {
         return super::print_json(&facts);

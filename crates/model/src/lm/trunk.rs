@@ -1,0 +1,61 @@
+//! The one forward pass: embedded tokens in, hidden states out, for every decoder of this crate.
+//!
+//! What differs between decoders – tables, places, heads – is before and after it.
+
+use super::Chunk;
+use super::block::Block;
+use super::kv_cache::KvCache;
+use super::rope::Rotary;
+use crate::config::LmConfig;
+use burn::tensor::Tensor;
+
+/// Blocks and final norm of a decoder.
+pub(crate) struct Trunk<'a> {
+    pub(crate) config: &'a LmConfig,
+    pub(crate) layers: &'a [Block],
+    pub(crate) norm: Tensor<1>,
+}
+
+impl Trunk<'_> {
+    /// Runs `x`, the embedded tokens of `chunk`, through all blocks and the final norm, after what
+    /// `cache` holds. `after` sees the hidden states after each block (its index from 0).
+    ///
+    /// # Shapes
+    /// - `x`: `[chunk.batch, chunk.seq, hidden]`; returns the same
+    pub(crate) fn read(
+        self,
+        mut x: Tensor<3>,
+        chunk: &Chunk,
+        cache: &mut KvCache,
+        causal: bool,
+        after: &mut dyn FnMut(usize, &Tensor<3>),
+    ) -> Tensor<3> {
+        let device = x.device();
+        let rotary = Rotary::new(self.config, chunk, &device);
+        let mask = cache.push_mask(chunk, &device);
+        for (at, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(x, &rotary, cache.layer(at), mask.as_ref(), causal);
+            after(at, &x);
+        }
+        earl_kernels::rms_norm(x, self.norm, self.config.rms_norm_eps)
+    }
+    /// Queries before the rotary turn, and what attention adds to `x`, of the first block alone.
+    ///
+    /// # Shapes
+    /// - `x`: `[chunk.batch, chunk.seq, hidden]`
+    /// - returns: `[chunk.batch, chunk.seq, heads · head_dim]` and the shape of `x`
+    pub(crate) fn first_attention(
+        self,
+        x: Tensor<3>,
+        chunk: &Chunk,
+        causal: bool,
+    ) -> Option<(Tensor<3>, Tensor<3>)> {
+        let layer = self.layers.first()?;
+        let device = x.device();
+        let rotary = Rotary::new(self.config, chunk, &device);
+        let mut cache = KvCache::new(1);
+        let mask = cache.push_mask(chunk, &device);
+        let attended = layer.attend(x.clone(), &rotary, cache.layer(0), mask.as_ref(), causal);
+        Some((layer.queries(x), attended))
+    }
+}
