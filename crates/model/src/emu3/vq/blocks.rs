@@ -352,4 +352,22 @@ mod tests {
         assert_eq!(values(nearest(x.clone(), 1, 4)), [1.0, 1.0, 2.0, 3.0]);
         assert_eq!(values(nearest(x, 2, 2)), [1.0, 2.0, 1.0, 2.0]);
     }
+    /// The fixtures' heads are narrow; the published tokenizer has one of 1,024 over 1,024 places.
+    #[test]
+    fn one_head_as_wide_as_the_published_one_is_softmax_times_values() {
+        use burn::tensor::activation::softmax;
+        let (places, channels) = (1024, 1024);
+        let noise = |phase: f32| {
+            let value = |at: usize| (at as f32 * 0.618 + phase).sin() * 0.5;
+            let values: Vec<f32> = (0..places * channels).map(value).collect();
+            Tensor::<2>::from_data(TensorData::new(values, [places, channels]), &Device::flex())
+        };
+        let [q, k, v] = [noise(0.1), noise(0.7), noise(1.9)];
+        let head = |x: &Tensor<2>| x.clone().reshape([1, places, 1, channels]);
+        let got = earl_kernels::attention(head(&q), head(&k), head(&v), None, false);
+        let scores = q.matmul(k.transpose()).div_scalar((channels as f64).sqrt());
+        let want = softmax(scores, 1).matmul(v);
+        let apart = (got.reshape([places, channels]) - want).abs().max().into_scalar::<f32>();
+        assert!(apart < 1e-4, "{apart}");
+    }
 }
