@@ -12,7 +12,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use earl_model::TokenId;
 use earl_model::emu3::lm::left_padded;
-use earl_model::emu3::names::{Wanted, lm_tensors, vq_tensors};
+use earl_model::emu3::wanted::{Wanted, lm_tensors, vq_tensors};
 use earl_model::emu3::{Emu3Config, Emu3Lm, Emu3Vq, ReadAt, Shards, pixels};
 use half::bf16;
 use pollster::block_on;

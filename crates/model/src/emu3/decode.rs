@@ -9,8 +9,8 @@
 //! Source: Emu3's generation example; transformers' order of processors (guidance, grammar,
 //! temperature, top-k, top-p). Start at [`generate`].
 
-use super::config::Emu3Ids;
 use super::grammar::{Kind, image_len, kind_at};
+use super::ids::Emu3Ids;
 use super::lm::{Emu3Lm, left_padded};
 use super::vq::to_host;
 use crate::error::ModelError;

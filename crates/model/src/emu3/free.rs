@@ -9,8 +9,8 @@
 //!
 //! Source: EARL's chain-of-thought and mixed modes. Start at [`write_freely`].
 
-use super::config::Emu3Ids;
 use super::decode::Sampling;
+use super::ids::Emu3Ids;
 use super::lm::{Emu3Lm, left_padded};
 use super::text::{Emu3Text, RANKS};
 use super::vq::to_host;

@@ -2,7 +2,7 @@
 //!
 //! Source: Emu3's `PrefixConstrainedLogitsProcessor`. Start at [`kind_at`].
 
-use super::config::Emu3Ids;
+use super::ids::Emu3Ids;
 use crate::ids::TokenId;
 
 /// What may come next.

@@ -5,8 +5,9 @@
 
 use super::config::Emu3LmConfig;
 use super::load::Loader;
-use super::names::{Part, lm_tensors};
+use super::names::Part;
 use super::shards::Shards;
+use super::wanted::lm_tensors;
 use crate::error::ModelError;
 use crate::ids::TokenId;
 use crate::lm::{Block, Chunk, KvCache, Trunk};

@@ -4,8 +4,9 @@
 //! transposed here. Convolutions over time are folded by the image tokenizer itself.
 //! Start at [`Loader::new`].
 
-use super::names::{Part, Wanted, match_names};
+use super::names::{Part, match_names};
 use super::shards::Shards;
+use super::wanted::Wanted;
 use crate::checkpoint::HostTensor;
 use crate::error::ModelError;
 use crate::lm::Linear;

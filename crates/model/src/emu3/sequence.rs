@@ -6,8 +6,8 @@
 //! ```
 //! Source: EARL's `emu3/mllm/processing_emu3.py` and data scripts. Start at [`prompt`].
 
-use super::config::Emu3Ids;
 use super::grammar::{Kind, image_len, kind_at};
+use super::ids::Emu3Ids;
 use super::text::Emu3Text;
 use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId, TokenId};

