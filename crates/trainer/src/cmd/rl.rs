@@ -10,7 +10,7 @@ use crate::picture;
 use crate::progress::Progress;
 use crate::rl::metrics::IterationReport;
 use crate::rl::rollout::{RolloutLine, Rollouts};
-use crate::rl::train::Policy;
+use crate::rl::train::{Done, Policy};
 use crate::rl::verify::{Corrupted, Mllm, Oracle, Reward, Verifier, VerifierName};
 use crate::run_dir::{RunDir, write_file};
 use crate::store::Stored;
@@ -66,6 +66,7 @@ pub(crate) struct Args {
 /// What a checkpoint holds beside tensors.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
+    updates: u64,
     rollouts: u64,
     tokens: u64,
     seconds: f64,
@@ -143,19 +144,20 @@ impl<'a> Session<'a> {
     fn open(args: &Args, run: RunDir, config: &'a RunConfig) -> Result<Self> {
         let start = Stored::read(&run.path("weights/reference.safetensors"))?;
         let device = args.device.open()?;
-        let (mut taken, mut state) = (0, State::default());
+        let (mut iterations, mut state) = (0, State::default());
         let (mut weights, mut moments) = (start.edit_tensors(), TensorMap::new());
         if let Some(checkpoint) = run.load::<State>()? {
-            (taken, state) = (checkpoint.step, checkpoint.state);
+            (iterations, state) = (checkpoint.step, checkpoint.state);
             weights = safetensors::read(&checkpoint.model)?.0;
             moments = safetensors::read(&checkpoint.optim)?.0;
-            eprintln!("going on from iteration {taken}");
+            eprintln!("going on from iteration {iterations}");
         }
-        run.truncate_metrics(taken)?;
+        run.truncate_metrics(iterations)?;
         let mut frozen = start.part(VISION_PREFIX);
         frozen.extend(start.part(SEEING_PREFIX));
+        let done = Done { iterations, updates: state.updates };
         let (model, rl) = (start.config.clone(), config.rl.clone());
-        let policy = Policy::new(rl, &model, &device, taken, &weights, &start.tensors, moments)?;
+        let policy = Policy::new(rl, &model, &device, done, &weights, &start.tensors, moments)?;
         let asks = config.rl.verifier == VerifierName::Mllm;
         let judge = asks.then(|| Judge::new(&config.judge)).transpose()?;
         let save_rollouts = args.save_rollouts;
@@ -225,6 +227,7 @@ impl<'a> Session<'a> {
         }
         let step = self.policy.step(&rollouts, &rewards, true)?;
         let all = start.elapsed().as_secs_f64();
+        self.state.updates = self.policy.updates();
         self.state.rollouts += rollouts.written.len() as u64;
         self.state.tokens +=
             rollouts.written.iter().map(|written| written.program.len() as u64).sum::<u64>();

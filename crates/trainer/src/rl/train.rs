@@ -36,6 +36,15 @@ pub(crate) struct PolicyStep {
     pub dropped_groups: usize,
 }
 
+/// How far a policy is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Done {
+    /// Iterations done.
+    pub iterations: u64,
+    /// Optimizer steps taken.
+    pub updates: u64,
+}
+
 /// A policy in training, and the model it started from.
 pub(crate) struct Policy {
     config: RlConfig,
@@ -47,7 +56,8 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// A policy at iteration `taken`: its weights, the starting model's, and the optimizer's moments.
+    /// A policy after `done` iterations and updates: its weights, the starting model's, and the
+    /// optimizer's moments.
     ///
     /// # Errors
     /// If the tensors do not fit the model.
@@ -55,7 +65,7 @@ impl Policy {
         config: RlConfig,
         model: &ModelConfig,
         device: &Device,
-        taken: u64,
+        done: Done,
         weights: &TensorMap,
         reference: &TensorMap,
         moments: TensorMap,
@@ -63,15 +73,28 @@ impl Policy {
         let training = device.clone().autodiff();
         let student = apply(LanguageModel::zeros(model, &training), LM_PREFIX, weights)?;
         let reference = apply(LanguageModel::zeros(model, device), LM_PREFIX, reference)?;
-        let optimizer = Optimizer::resume(config.optim.clone(), taken, moments);
+        let optimizer = Optimizer::resume(config.optim.clone(), done.updates, moments);
         let vocabulary = Vocabulary::new(model);
-        Ok(Self { config, vocabulary, student: Some(student), reference, optimizer, taken })
+        Ok(Self {
+            config,
+            vocabulary,
+            student: Some(student),
+            reference,
+            optimizer,
+            taken: done.iterations,
+        })
     }
 
     /// Iterations done.
     #[must_use]
     pub(crate) fn taken(&self) -> u64 {
         self.taken
+    }
+
+    /// Optimizer steps taken: fewer than iterations where one had nothing to learn from.
+    #[must_use]
+    pub(crate) fn updates(&self) -> u64 {
+        self.optimizer.state().0
     }
 
     /// Weights and optimizer moments, by name.
@@ -224,7 +247,8 @@ mod tests {
         let config = RlConfig { mode, micro_batch, kl: 0.05, ..RlConfig::default() };
         let (own, reference) = (weights(&model, 3), weights(&model, started_from));
         let device = Device::flex();
-        Policy::new(config, &model, &device, 0, &own, &reference, TensorMap::new()).unwrap()
+        Policy::new(config, &model, &device, Done::default(), &own, &reference, TensorMap::new())
+            .unwrap()
     }
 
     fn rewards(of: impl Fn(usize) -> f64) -> Vec<Option<Reward>> {
@@ -329,7 +353,8 @@ mod tests {
         let mut policy = policy(Mode::Local, 8, 3);
         let before = collect(policy.student().unwrap(), LM_PREFIX).unwrap();
         let report = policy.step(&rollouts, &rewards(|_| 4.0), true).unwrap();
-        assert_eq!((report.dropped_groups, report.tokens, policy.taken()), (3, 0, 1));
+        assert_eq!((report.dropped_groups, report.tokens), (3, 0));
+        assert_eq!((policy.taken(), policy.updates()), (1, 0));
         assert_eq!(collect(policy.student().unwrap(), LM_PREFIX).unwrap(), before);
 
         let mut some = rewards(uneven);
