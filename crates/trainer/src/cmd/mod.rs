@@ -49,6 +49,21 @@ fn run_folder(asked: Option<&Path>, verb: &str, config: &Path) -> Result<PathBuf
     free.with_context(|| format!("no free name below `runs/{verb}-{name}-…`; pass `--out`"))
 }
 
+/// The run to go on with and its own configuration, or the one that `start` makes.
+///
+/// # Errors
+/// If the folder holds no run, its configuration is broken, or `start` fails.
+pub(crate) fn open_run(
+    resume: Option<&Path>,
+    start: impl FnOnce() -> Result<(RunDir, RunConfig)>,
+) -> Result<(RunDir, RunConfig)> {
+    let Some(root) = resume else { return start() };
+    let run = RunDir::open(root)?;
+    let config = RunConfig::parse(&run.config()?)
+        .with_context(|| format!("in `{}`", run.path("config.toml").display()))?;
+    Ok((run, config))
+}
+
 /// A new run's folder, with its configuration and what else is known of it.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! `trainer rl`: the run around the policy, from a supervised model to a better one.
 
-use super::new_run;
+use super::{new_run, open_run};
 use crate::config::RunConfig;
 use crate::device::DeviceName;
 use crate::eval::{Settings, evaluate};
@@ -88,15 +88,7 @@ struct Line<'a, T: Serialize> {
 /// log-probabilities that disagree.
 pub(crate) fn run(args: &Args) -> Result<()> {
     interrupt::listen()?;
-    let (run, config) = match &args.resume {
-        Some(root) => {
-            let run = RunDir::open(root)?;
-            let config = RunConfig::parse(&run.config()?)
-                .with_context(|| format!("in `{}`", run.path("config.toml").display()))?;
-            (run, config)
-        }
-        None => start(args)?,
-    };
+    let (run, config) = open_run(args.resume.as_deref(), || start(args))?;
     let mut session = Session::open(args, run, &config)?;
     session.train()?;
     if args.json {

@@ -1,6 +1,6 @@
 //! `trainer sft`: the run around the supervised loop, from configuration to weights that can be used.
 
-use super::new_run;
+use super::{new_run, open_run};
 use crate::config::RunConfig;
 use crate::device::DeviceName;
 use crate::interrupt;
@@ -71,15 +71,7 @@ struct Line<'a, T: Serialize> {
 /// For a bad configuration, a folder that can't be written, or a loss that is no number.
 pub(crate) fn run(args: &Args) -> Result<()> {
     interrupt::listen()?;
-    let (run, config) = match &args.resume {
-        Some(root) => {
-            let run = RunDir::open(root)?;
-            let config = RunConfig::parse(&run.config()?)
-                .with_context(|| format!("in `{}`", run.path("config.toml").display()))?;
-            (run, config)
-        }
-        None => start(args)?,
-    };
+    let (run, config) = open_run(args.resume.as_deref(), || start(args))?;
     let model = config.model_config()?;
     if config.sft.mixed_precision && !set_matmul(Matmul::Mixed) {
         eprintln!("note: this CPU does not multiply bfloat16; products are made in f32");
