@@ -7,10 +7,10 @@
 //! program is the one [`crate::editor::Editor::edit`] writes for the same picture, sentence and seed.
 //! Rows that are done leave the batch. Start at [`write_programs`].
 
-use crate::editor::{Mode, to_host};
+use crate::editor::Mode;
 use crate::error::ModelError;
 use crate::ids::{CodeGrid, Seed, TokenId};
-use crate::lm::{Chunk, KvCache, LanguageModel};
+use crate::lm::{Chunk, KvCache, LanguageModel, to_host};
 use crate::sample::{Chosen, pick_code, pick_control};
 use crate::sequence::layout::input_slot;
 use crate::sequence::{Expect, Grammar, Vocabulary, source_chunk, words_chunk};

@@ -13,7 +13,7 @@ use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId, Seed, TokenId};
 use crate::image::{background_colour, fit};
-use crate::lm::{Chunk, KvCache, LanguageModel, SeeingHead};
+use crate::lm::{Chunk, KvCache, LanguageModel, SeeingHead, to_host};
 use crate::sample::{pick_code, pick_control, token_key};
 use crate::sequence::{self, Expect, Grammar, Meaning, Step, Vocabulary};
 use crate::sight::Sight;
@@ -259,7 +259,10 @@ impl Editor {
 
     /// What the plan speaks of and the picture does not seem to show, as a sentence.
     async fn doubt(&self, seen: Tensor<3>, steps: &[Step]) -> Result<String, ModelError> {
-        let Some(head) = &self.seeing else { return Ok(String::new()) };
+        let looks = |step: &Step| matches!(step, Step::See(_) | Step::Erase(_));
+        let Some(head) = self.seeing.as_ref().filter(|_| steps.iter().any(looks)) else {
+            return Ok(String::new());
+        };
         let sight = Sight::read(head, &self.lm, &self.vocabulary, seen).await?;
         let list = |names: Vec<TokenId>| {
             let names: Vec<String> = names.iter().map(|&id| self.vocabulary.label(id)).collect();
@@ -423,11 +426,4 @@ impl<'a> Session<'a> {
             .map(|&(row, col, code)| CellPreview { row, col, rgb: layer(code).over(behind) })
             .collect()
     }
-}
-
-/// Reads a float tensor back to the host.
-pub(crate) async fn to_host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ModelError> {
-    let failed = |problem: String| ModelError::Device(problem);
-    let data = tensor.into_data_async().await.map_err(|error| failed(format!("{error:?}")))?;
-    data.try_to_vec().map_err(|error| failed(format!("{error:?}")))
 }

@@ -5,10 +5,9 @@
 //! show what the plan calls it. A doubt is told with the edit, it does not stop it.
 //! Start at [`Sight::read`].
 
-use crate::editor::to_host;
 use crate::error::ModelError;
 use crate::ids::TokenId;
-use crate::lm::{LanguageModel, SeeingHead};
+use crate::lm::{LanguageModel, SeeingHead, to_host};
 use crate::sequence::{Placed, Step, Vocabulary};
 use burn::tensor::Tensor;
 

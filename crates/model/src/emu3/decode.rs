@@ -12,10 +12,9 @@
 use super::grammar::{Kind, image_len, kind_at};
 use super::ids::Emu3Ids;
 use super::lm::{Emu3Lm, left_padded};
-use super::vq::to_host;
 use crate::error::ModelError;
 use crate::ids::{Seed, TokenId};
-use crate::lm::{Chunk, KvCache};
+use crate::lm::{Chunk, KvCache, to_host};
 use crate::sample::choose;
 use crate::sample::rng::Key;
 use crate::sequence::Slot;

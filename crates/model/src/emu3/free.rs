@@ -13,10 +13,10 @@ use super::decode::Sampling;
 use super::ids::Emu3Ids;
 use super::lm::{Emu3Lm, left_padded};
 use super::text::{Emu3Text, RANKS};
-use super::vq::to_host;
 use crate::error::ModelError;
 use crate::ids::TokenId;
 use crate::lm::Chunk;
+use crate::lm::to_host;
 use crate::sequence::Slot;
 use burn::tensor::Tensor;
 

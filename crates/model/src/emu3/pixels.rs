@@ -204,7 +204,7 @@ pub fn to_pixels(pictures: &[RgbImage], device: &Device) -> Result<Tensor<4>, Mo
 /// [`ModelError::Device`] if the device does not give its data back.
 pub async fn to_pictures(pixels: Tensor<4>) -> Result<Vec<RgbImage>, ModelError> {
     let [_, _, height, width] = pixels.dims();
-    let values = super::vq::to_host(pixels).await?;
+    let values = crate::lm::to_host(pixels).await?;
     let area = height * width;
     let byte = |value: f32| (f32::midpoint(value, 1.0) * 255.0).clamp(0.0, 255.0) as u8;
     let picture = |values: &[f32]| {

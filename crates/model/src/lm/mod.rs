@@ -22,6 +22,7 @@ pub use seeing::{SEE_PARTS, SEE_SIZES, SeeingHead, Seen};
 pub(crate) use trunk::Trunk;
 
 use crate::config::ModelConfig;
+use crate::error::ModelError;
 use crate::ids::TokenId;
 use crate::sequence::grammar::{PARTS, Slot};
 use crate::sequence::vocabulary::Vocabulary;
@@ -228,4 +229,11 @@ impl LanguageModel {
 /// Logits against the rows of a table: `[n, hidden]` → `[n, rows]`.
 fn tied(hidden: Tensor<2>, table: &Param<Tensor<2>>) -> Tensor<2> {
     earl_kernels::linear_tied(hidden.unsqueeze(), table.val()).squeeze_dim(0)
+}
+
+/// Reads a float tensor back to the host.
+pub(crate) async fn to_host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ModelError> {
+    let failed = |problem: String| ModelError::Device(problem);
+    let data = tensor.into_data_async().await.map_err(|error| failed(format!("{error:?}")))?;
+    data.try_to_vec().map_err(|error| failed(format!("{error:?}")))
 }

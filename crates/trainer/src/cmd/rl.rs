@@ -217,7 +217,7 @@ impl<'a> Session<'a> {
         if self.save_rollouts {
             self.keep(iteration, &rollouts, &rewards)?;
         }
-        let step = self.policy.step(&rollouts, &rewards, true)?;
+        let step = self.policy.step(&rollouts, &rewards)?;
         let all = start.elapsed().as_secs_f64();
         self.state.updates = self.policy.updates();
         self.state.rollouts += rollouts.written.len() as u64;

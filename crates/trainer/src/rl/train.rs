@@ -122,7 +122,6 @@ impl Policy {
         &mut self,
         rollouts: &Rollouts,
         rewards: &[Option<Reward>],
-        on_policy: bool,
     ) -> Result<PolicyStep> {
         let (episodes, dropped_groups) = self.episodes(rollouts, rewards)?;
         let prompts: Vec<Prompt> = rollouts.cases.iter().map(|case| case.prompt.clone()).collect();
@@ -134,7 +133,7 @@ impl Policy {
             return Ok(report);
         }
         let grads = self.gradients(&prompts, &episodes, &mut report)?;
-        if on_policy && report.logprob_gap > self.config.gap_limit {
+        if report.logprob_gap > self.config.gap_limit {
             bail!(
                 "the trainer's log-probabilities differ from the sampler's by {:.4} nats, more than `rl.gap_limit` = {}: sampling and training do not run the same model (mixed precision? another device?)",
                 report.logprob_gap,
@@ -262,7 +261,7 @@ mod tests {
     #[test]
     fn the_trainer_sees_the_samplers_log_probabilities() {
         for mode in [Mode::Local, Mode::Think, Mode::Full] {
-            let report = policy(mode, 5, 3).step(&rollouts(mode), &rewards(uneven), true).unwrap();
+            let report = policy(mode, 5, 3).step(&rollouts(mode), &rewards(uneven)).unwrap();
             assert!(report.logprob_gap <= 1e-4, "{mode:?}: {}", report.logprob_gap);
             assert!(report.kl.abs() < 1e-6, "the policy is where it started: {}", report.kl);
         }
@@ -273,7 +272,7 @@ mod tests {
         let mut other = policy(Mode::Local, 5, 3);
         let model = LanguageModel::zeros(&small_config(), &Device::flex().autodiff());
         other.student = Some(apply(model, LM_PREFIX, &weights(&small_config(), 4)).unwrap());
-        let problem = other.step(&rollouts(Mode::Local), &rewards(uneven), true).unwrap_err();
+        let problem = other.step(&rollouts(Mode::Local), &rewards(uneven)).unwrap_err();
         assert!(problem.to_string().contains("differ from the sampler's"), "{problem}");
     }
 
@@ -352,7 +351,7 @@ mod tests {
         let rollouts = rollouts(Mode::Local);
         let mut policy = policy(Mode::Local, 8, 3);
         let before = collect(policy.student().unwrap(), LM_PREFIX).unwrap();
-        let report = policy.step(&rollouts, &rewards(|_| 4.0), true).unwrap();
+        let report = policy.step(&rollouts, &rewards(|_| 4.0)).unwrap();
         assert_eq!((report.dropped_groups, report.tokens), (3, 0));
         assert_eq!((policy.taken(), policy.updates()), (1, 0));
         assert_eq!(collect(policy.student().unwrap(), LM_PREFIX).unwrap(), before);

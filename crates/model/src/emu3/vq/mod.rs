@@ -21,6 +21,7 @@ use super::shards::Shards;
 use super::wanted::vq_tensors;
 use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId};
+use crate::lm::to_host;
 use burn::tensor::{Device, Tensor, TensorData};
 use decoder::Decoder;
 use encoder::Encoder;
@@ -177,11 +178,4 @@ impl Emu3Vq {
         let rows = Tensor::<4>::from_data(TensorData::new(rows, shape), &self.device);
         Ok(rows.permute([0, 3, 1, 2]))
     }
-}
-
-/// Reads a float tensor back to the host.
-pub(super) async fn to_host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ModelError> {
-    let failed = |problem: String| ModelError::Device(problem);
-    let data = tensor.into_data_async().await.map_err(|error| failed(format!("{error:?}")))?;
-    data.try_to_vec().map_err(|error| failed(format!("{error:?}")))
 }
