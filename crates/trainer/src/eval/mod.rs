@@ -1,7 +1,7 @@
 //! Evaluation: a model and held-out edits in, scores with intervals and baselines out.
 //!
 //! ```text
-//! examples → edits (in parallel, in order) → oracle → rows → report
+//! examples → edits (in batches, in order) → oracle → rows → report
 //! ```
 //! A model's failure to write an edit ("not understood") is a row with score 0, never left out.
 //! Start at [`evaluate`].
@@ -10,14 +10,15 @@ pub(crate) mod report;
 pub(crate) mod round_trip;
 pub(crate) mod stats;
 
-use anyhow::Result;
-use earl_model::{EditEvent, EditOutcome, EditRequest, Editor, Mode, ModelError, Seed, compose};
+use anyhow::{Result, bail};
+use earl_model::batch::{Draw, Prompt, Written, write_programs};
+use earl_model::compose::{self, Composed};
+use earl_model::{CodeGrid, Editor, Mode, ModelError, Seed};
 use earl_scenes::{Example, Op, Score, judge, render};
 use image::RgbImage;
 use rayon::prelude::*;
 use round_trip::psnr;
 use serde::Serialize;
-use std::ops::ControlFlow;
 
 /// How to edit.
 #[derive(Clone, Copy, Debug)]
@@ -70,56 +71,79 @@ pub(crate) struct Row {
     pub pictures: [RgbImage; 3],
 }
 
-/// Edits every example and scores the results; `done` hears of each.
+/// Forward passes that read the picture and the sentence; each free choice takes one more.
+const PROMPT_FORWARDS: usize = 2;
+/// Examples written together; rollouts of one chunk share the passes of the decoder.
+const CHUNK: usize = 16;
+
+/// Edits every example and scores the results; `done` hears of each. Programs are written many at a
+/// time, each the one [`Editor::edit`] writes for the same picture, sentence and seed.
 ///
 /// # Errors
-/// If the tokenizer refuses a scene's picture.
+/// If the tokenizer refuses a scene's picture or the model is broken.
 pub(crate) fn evaluate(
     editor: &Editor,
     examples: &[Example],
     settings: Settings,
     done: &(dyn Fn() + Sync),
 ) -> Result<Vec<Row>> {
-    examples
-        .par_iter()
-        .map(|example| {
-            let row = row(editor, example, settings);
-            done();
-            row
-        })
-        .collect()
+    let share = examples.len().div_ceil(rayon::current_num_threads()).clamp(1, CHUNK);
+    let rows: Vec<Vec<Row>> = examples
+        .par_chunks(share)
+        .map(|part| chunk_rows(editor, part, settings, done))
+        .collect::<Result<_>>()?;
+    Ok(rows.into_iter().flatten().collect())
 }
 
-fn row(editor: &Editor, example: &Example, settings: Settings) -> Result<Row> {
-    let case = Case::new(editor, example, settings)?;
-    let outcome = case.edit(settings.seed, settings.temperature);
-    let failed = outcome.as_ref().err().map(ToString::to_string);
-    let result = outcome.as_ref().map_or_else(|_| case.source.clone(), |edit| edit.image.clone());
-    let score = if failed.is_some() { Score::failed() } else { case.score(&result) };
-    let best = (settings.best_of > 1).then(|| case.best());
-    let target = render(&example.target, example.style);
-    let tokenizer = editor.tokenizer();
-    let back = compose::paint(tokenizer, &tokenizer.encode(&target)?);
-    let stay = steady_cells(example);
-    let outside = outcome.as_ref().ok().filter(|_| stay.contains(&true));
-    Ok(Row {
-        id: example.id.clone(),
-        op: example.op,
-        instruction: example.instruction.clone(),
-        seed: settings.seed,
-        score,
-        best_of: best.as_ref().map(|best| best.success),
-        best_overall: best.map(|best| best.overall),
-        copy: case.judged(&case.source, None),
-        truth: case.judged(&target, None),
-        round_trip: case.judged(&back, Some(&case.reference)),
-        codes_kept: outside.map(|outcome| kept_share(outcome, &stay)),
-        psnr_outside: outside.map(|outcome| psnr_of(&case.source, &outcome.image, &stay)),
-        tokens: outcome.as_ref().map_or(0, |outcome| outcome.tokens),
-        forwards: outcome.as_ref().map_or(0, |outcome| outcome.forwards),
-        failed,
-        pictures: [case.source, result, target],
-    })
+fn chunk_rows(
+    editor: &Editor,
+    examples: &[Example],
+    settings: Settings,
+    done: &(dyn Fn() + Sync),
+) -> Result<Vec<Row>> {
+    let cases: Vec<Case> = examples
+        .iter()
+        .map(|example| Case::new(editor, example, settings))
+        .collect::<Result<_>>()?;
+    let prompts: Vec<Prompt> =
+        cases.iter().filter_map(|case| case.prompt.as_ref().ok().cloned()).collect();
+    let edits = write(editor, &prompts, settings, 1, settings.temperature)?;
+    let warm = if settings.temperature > 0.0 { settings.temperature } else { 1.0 };
+    let candidates = if settings.best_of > 1 { settings.best_of } else { 0 };
+    let tried = write(editor, &prompts, settings, candidates, warm)?;
+    let mut written = edits.into_iter();
+    let mut tried = tried.chunks(candidates.max(1) as usize);
+    let row = |case: Case| {
+        let (edit, tried) = match &case.prompt {
+            Ok(_) => (written.next(), tried.next().unwrap_or_default()),
+            Err(_) => (None, [].as_slice()),
+        };
+        let row = case.row(edit, tried);
+        done();
+        row
+    };
+    cases.into_iter().map(row).collect()
+}
+
+/// `count` programs for each prompt, at `temperature`; seeds count up from the setting's.
+fn write(
+    editor: &Editor,
+    prompts: &[Prompt],
+    settings: Settings,
+    count: u64,
+    temperature: f32,
+) -> Result<Vec<Written>> {
+    if prompts.is_empty() || count == 0 {
+        return Ok(Vec::new());
+    }
+    let draws: Vec<Draw> = (0..prompts.len())
+        .flat_map(|prompt| {
+            (0..count).map(move |at| Draw { prompt, seed: Seed(settings.seed.wrapping_add(at)) })
+        })
+        .collect();
+    let (lm, vocabulary) = (editor.lm(), editor.vocabulary());
+    let written = write_programs(lm, vocabulary, prompts, &draws, settings.mode, temperature);
+    Ok(pollster::block_on(written)?)
 }
 
 /// An example, ready to be edited and judged.
@@ -130,22 +154,63 @@ struct Case<'a> {
     source: RgbImage,
     /// The source's own way through the tokenizer.
     reference: RgbImage,
+    /// What the model reads, or why it does not understand the sentence.
+    prompt: Result<Prompt, ModelError>,
 }
 
 impl<'a> Case<'a> {
     fn new(editor: &'a Editor, example: &'a Example, settings: Settings) -> Result<Self> {
-        let source = render(&example.scene, example.style);
+        let picture = render(&example.scene, example.style);
         let tokenizer = editor.tokenizer();
-        let reference = compose::paint(tokenizer, &tokenizer.encode(&source)?);
-        Ok(Self { editor, example, settings, source, reference })
+        let source = tokenizer.encode(&picture)?;
+        let reference = compose::paint(tokenizer, &source);
+        let words = editor.vocabulary().text().encode(&example.instruction);
+        let prompt = words.map(|words| Prompt { source, words });
+        Ok(Self { editor, example, settings, source: picture, reference, prompt })
     }
 
-    fn edit(&self, seed: u64, temperature: f32) -> Result<EditOutcome, ModelError> {
-        let instruction = self.example.instruction.clone();
+    /// The row of a written edit (none if the sentence is not understood) and its rival candidates.
+    fn row(self, edit: Option<Written>, tried: &[Written]) -> Result<Row> {
+        let edited = edit.as_ref().map(|written| self.composed(written)).transpose()?;
+        let result = edited.as_ref().map_or(&self.source, |edited| &edited.picture);
+        let score = if edited.is_some() { self.score(result) } else { Score::failed() };
+        let best = (self.settings.best_of > 1).then(|| self.best(tried)).transpose()?;
+        let example = self.example;
+        let target = render(&example.target, example.style);
+        let tokenizer = self.editor.tokenizer();
+        let back = compose::paint(tokenizer, &tokenizer.encode(&target)?);
+        let stay = steady_cells(example);
+        let outside = edited.as_ref().zip(self.prompt.as_ref().ok());
+        let outside = outside.filter(|_| stay.contains(&true));
+        Ok(Row {
+            id: example.id.clone(),
+            op: example.op,
+            instruction: example.instruction.clone(),
+            seed: self.settings.seed,
+            score,
+            best_of: best.as_ref().map(|best| best.success),
+            best_overall: best.map(|best| best.overall),
+            copy: self.judged(&self.source, None),
+            truth: self.judged(&target, None),
+            round_trip: self.judged(&back, Some(&self.reference)),
+            codes_kept: outside
+                .map(|(edited, prompt)| kept_share(&edited.codes, &prompt.source, &stay)),
+            psnr_outside: outside.map(|(edited, _)| psnr_of(&self.source, &edited.picture, &stay)),
+            tokens: edit.as_ref().map_or(0, |written| written.program.len()),
+            forwards: edit.as_ref().map_or(0, |written| PROMPT_FORWARDS + written.choices.len()),
+            failed: self.prompt.as_ref().err().map(ToString::to_string),
+            pictures: [self.source.clone(), result.clone(), target],
+        })
+    }
+
+    /// What a program makes of the source.
+    fn composed(&self, written: &Written) -> Result<Composed> {
+        let codes = match &self.prompt {
+            Ok(prompt) => &prompt.source,
+            Err(problem) => bail!("{problem}"),
+        };
         let mode = self.settings.mode;
-        let request = EditRequest { instruction, mode, seed: Seed(seed), temperature };
-        let go_on = &mut |_: &EditEvent| ControlFlow::Continue(());
-        pollster::block_on(self.editor.edit(&self.source, &request, go_on))
+        Ok(self.editor.compose(&self.source, codes, mode, &written.program)?.1)
     }
 
     fn judged(&self, picture: &RgbImage, reference: Option<&RgbImage>) -> Score {
@@ -159,15 +224,14 @@ impl<'a> Case<'a> {
         self.judged(picture, (self.settings.mode != Mode::Local).then_some(&self.reference))
     }
 
-    /// The best of N sampled candidates by overall score.
-    fn best(&self) -> Score {
-        let Settings { temperature, seed, best_of, .. } = self.settings;
-        let warm = if temperature > 0.0 { temperature } else { 1.0 };
-        let candidates = (0..best_of).filter_map(|at| self.edit(seed + at, warm).ok());
+    /// The best of some candidates by overall score.
+    fn best(&self, tried: &[Written]) -> Result<Score> {
         let better = |a: Score, b: Score| {
             if (b.overall, b.success) > (a.overall, a.success) { b } else { a }
         };
-        candidates.map(|edit| self.score(&edit.image)).fold(Score::failed(), better)
+        tried.iter().try_fold(Score::failed(), |best, written| {
+            Ok(better(best, self.score(&self.composed(written)?.picture)))
+        })
     }
 }
 
@@ -176,8 +240,8 @@ fn steady_cells(example: &Example) -> Vec<bool> {
     example.may_change().map(|changes| !changes).to_vec()
 }
 
-fn kept_share(outcome: &EditOutcome, stay: &[bool]) -> f64 {
-    let pairs = outcome.codes.codes.iter().zip(&outcome.source_codes.codes).zip(stay);
+fn kept_share(codes: &CodeGrid, source: &CodeGrid, stay: &[bool]) -> f64 {
+    let pairs = codes.codes.iter().zip(&source.codes).zip(stay);
     let kept: Vec<bool> = pairs.filter(|(_, stay)| **stay).map(|((a, b), _)| a == b).collect();
     kept.iter().filter(|same| **same).count() as f64 / kept.len().max(1) as f64
 }
