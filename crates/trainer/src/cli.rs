@@ -28,6 +28,8 @@ enum Verb {
     Edit(cmd::edit::Args),
     /// Score a model on held-out edits, beside its baselines.
     Eval(cmd::eval::Args),
+    /// Train and score several runs that start from one another, by a plan.
+    Experiment(cmd::experiment::Args),
     /// Write a model as a bundle for the browser, or as safetensors.
     Export(cmd::export::Args),
     /// Score given edits with a served multimodal model.
@@ -53,6 +55,7 @@ impl Cli {
             Verb::Rl(args) => cmd::rl::run(&args),
             Verb::Edit(args) => cmd::edit::run(&args),
             Verb::Eval(args) => cmd::eval::run(&args),
+            Verb::Experiment(args) => cmd::experiment::run(&args),
             Verb::Export(args) => cmd::export::run(&args),
             Verb::Judge(args) => cmd::judge::run(&args),
             Verb::Inspect(args) => cmd::inspect::run(&args),

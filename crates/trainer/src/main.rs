@@ -8,6 +8,7 @@ mod cmd;
 mod config;
 mod device;
 mod eval;
+mod experiment;
 mod hint;
 mod host;
 mod interrupt;

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod edit;
 pub(crate) mod eval;
+pub(crate) mod experiment;
 pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod judge;

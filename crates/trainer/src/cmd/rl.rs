@@ -8,6 +8,7 @@ use crate::interrupt;
 use crate::judge::Judge;
 use crate::picture;
 use crate::progress::Progress;
+use crate::rl::config::RlData;
 use crate::rl::metrics::IterationReport;
 use crate::rl::rollout::{RolloutLine, Rollouts};
 use crate::rl::train::{Done, Policy};
@@ -103,7 +104,11 @@ fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
     };
     let mut config = RunConfig::read(path)?;
     config.rl.iterations = args.iterations.unwrap_or(config.rl.iterations);
-    config.rl.seed = args.seed.unwrap_or(config.rl.seed);
+    if let Some(seed) = args.seed {
+        config.rl.seed = seed;
+        // Far from the seeds that supervised training takes its scenes from.
+        config.rl.data.seed = RlData::default().seed.wrapping_add(seed);
+    }
     config.rl.corrupt = args.corrupt.unwrap_or(config.rl.corrupt);
     config.rl.check()?;
     let stored = Stored::read(init)?;

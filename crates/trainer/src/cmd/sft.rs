@@ -38,9 +38,15 @@ pub(crate) struct Args {
     /// Start from this model's weights: a bundle, a run or a safetensors file.
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     init: Option<PathBuf>,
+    /// Take this model's picture tokenizer instead of making one; `--init` brings its own.
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["init", "resume"])]
+    tokenizer: Option<PathBuf>,
     /// Steps of the run, instead of the configuration's.
     #[arg(long, conflicts_with = "resume")]
     steps: Option<u64>,
+    /// Seed of initial weights and scenes, instead of the configuration's.
+    #[arg(long, conflicts_with = "resume")]
+    seed: Option<u64>,
     /// Where to train.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceName,
@@ -77,7 +83,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         eprintln!("note: this CPU does not multiply bfloat16; products are made in f32");
     }
     let init = args.init.as_deref().map(Stored::read).transpose()?;
-    let tokenizer = tokenizer(&run, &config, &model, init.as_ref())?;
+    let lent = args.tokenizer.as_deref().map(Stored::read).transpose()?;
+    let tokenizer = tokenizer(&run, &config, &model, init.as_ref().or(lent.as_ref()))?;
     let mut session = Session::open(args, run, &config, &model, tokenizer, init)?;
     session.train()?;
     if args.json {
@@ -90,6 +97,8 @@ fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
     let Some(path) = &args.config else { bail!("no configuration; pass `--config`") };
     let mut config = RunConfig::read(path)?;
     config.sft.steps = args.steps.unwrap_or(config.sft.steps);
+    config.sft.seed = args.seed.unwrap_or(config.sft.seed);
+    config.sft.data.seed = args.seed.unwrap_or(config.sft.data.seed);
     let facts = serde_json::json!({
         "device": format!("{:?}", args.device), "seed": config.sft.seed, "parent": args.init,
     });
@@ -97,19 +106,19 @@ fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
     Ok((run, config))
 }
 
-/// The run's tokenizer, made once and kept in its folder; weights to start from bring their own, since
-/// their codes mean nothing in another.
+/// The run's tokenizer, made once and kept in its folder, or that of another model; weights to start from
+/// bring their own, since their codes mean nothing in another.
 fn tokenizer(
     run: &RunDir,
     config: &RunConfig,
     model: &ModelConfig,
-    init: Option<&Stored>,
+    given: Option<&Stored>,
 ) -> Result<LayeredVq> {
     let path = run.path("weights/tokenizer.safetensors");
     if path.is_file() {
         return Ok(LayeredVq::from_tensors(&model.vision, &Stored::read(&path)?.tensors)?);
     }
-    let tokenizer = match init.map(|init| init.part(VISION_PREFIX)) {
+    let tokenizer = match given.map(|given| given.part(VISION_PREFIX)) {
         Some(tensors) if !tensors.is_empty() => LayeredVq::from_tensors(&model.vision, &tensors)?,
         _ => {
             eprintln!("making the picture tokenizer's codebook");

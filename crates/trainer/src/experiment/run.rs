@@ -1,0 +1,120 @@
+//! Trains and scores what an experiment's folder does not hold yet, seed after seed.
+
+use super::plan::{Plan, Row, Stage};
+use super::score;
+use crate::config::RunConfig;
+use crate::interrupt;
+use crate::run_dir::RunDir;
+use crate::store::Stored;
+use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Runs a plan to its end in `out`.
+///
+/// # Errors
+/// If a run or a score fails; what is done stays, and the same call goes on.
+pub(crate) fn run_all(plan: &Plan, out: &Path, device: &Device) -> Result<()> {
+    for &seed in &plan.seeds {
+        for stage in &plan.stages {
+            train(plan, stage, seed, out)?;
+            for row in plan.rows.iter().filter(|row| row.stage == stage.name) {
+                if plan.seeds_of(row)?.contains(&seed) {
+                    score_row(plan, stage, row, seed, out, device)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The folder of a stage's run.
+#[must_use]
+pub(crate) fn run_folder(stage: &Stage, seed: u64, out: &Path) -> PathBuf {
+    let name = if stage.once { stage.name.clone() } else { format!("{}-{seed}", stage.name) };
+    out.join("runs").join(name)
+}
+
+/// Trains a stage unless its run is at its end.
+fn train(plan: &Plan, stage: &Stage, seed: u64, out: &Path) -> Result<()> {
+    let folder = run_folder(stage, seed, out);
+    if finished(stage, &folder)? {
+        return Ok(());
+    }
+    eprintln!("== {} {}, seed {seed}", stage.verb.name(), stage.name);
+    let mut args: Vec<OsString> = vec![stage.verb.name().into()];
+    if folder.join("config.toml").is_file() {
+        args.extend(["--resume".into(), folder.clone().into()]);
+    } else {
+        args.extend(["--config".into(), plan.config(stage).into()]);
+        args.extend(["--out".into(), folder.clone().into()]);
+        args.extend(["--seed".into(), seed.to_string().into()]);
+        if let Some(from) = &stage.from {
+            let parent = run_folder(plan.stage(from)?, seed, out);
+            args.extend(["--init".into(), parent.into()]);
+        }
+        args.extend(stage.flags.iter().map(OsString::from));
+    }
+    let program = std::env::current_exe().context("finding this program")?;
+    let status = Command::new(program).args(&args).status().context("starting a run")?;
+    if !status.success() {
+        bail!("stage `{}` at seed {seed} failed ({status}); its message stands above", stage.name);
+    }
+    if interrupt::asked() || !finished(stage, &folder)? {
+        bail!("stopped in `{}`; the same command goes on from there", folder.display());
+    }
+    Ok(())
+}
+
+/// Has a run taken all its steps?
+fn finished(stage: &Stage, folder: &Path) -> Result<bool> {
+    if !folder.join("config.toml").is_file() {
+        return Ok(false);
+    }
+    let run = RunDir::open(folder)?;
+    let config = RunConfig::parse(&run.config()?)?;
+    let last = match stage.verb {
+        super::plan::Verb::Sft => config.sft.steps,
+        super::plan::Verb::Rl => config.rl.iterations,
+    };
+    let latest = std::fs::read_to_string(run.path("latest")).unwrap_or_default();
+    Ok(latest.trim().parse() == Ok(last) && run.path("weights/model.safetensors").is_file())
+}
+
+/// Scores a row on the splits that have no scores yet.
+fn score_row(
+    plan: &Plan,
+    stage: &Stage,
+    row: &Row,
+    seed: u64,
+    out: &Path,
+    device: &Device,
+) -> Result<()> {
+    let mut editor = None;
+    for &split in &plan.scores.splits {
+        if interrupt::asked() {
+            bail!("stopped; the same command goes on from there");
+        }
+        let path = score::path(out, row, seed, split);
+        if path.is_file() {
+            continue;
+        }
+        if editor.is_none() {
+            editor = Some(Stored::read(&run_folder(stage, seed, out))?.editor(device)?);
+        }
+        if let Some(editor) = &editor {
+            let rows = score::score(editor, plan, row, seed, split)?;
+            let right = rows.iter().filter(|row| row.success).count();
+            eprintln!(
+                "   {}, seed {seed}, {}: {right} of {} right",
+                row.name,
+                split.split().name(),
+                rows.len()
+            );
+            score::write(&path, &rows)?;
+        }
+    }
+    Ok(())
+}
