@@ -147,8 +147,11 @@ impl LayeredVq {
     #[must_use]
     pub fn over(&self, background: [u8; 3]) -> Book {
         let width = self.config.patch * self.config.patch * 3;
-        let bytes = self.layers.iter().flat_map(|layer| layer.over(background)).collect();
-        Book { width, bytes }
+        let bytes: Vec<u8> = self.layers.iter().flat_map(|layer| layer.over(background)).collect();
+        let sums = bytes.chunks_exact(width).map(sum);
+        let mut by_sum: Vec<(u32, u32)> = sums.zip(0..).collect();
+        by_sum.sort_unstable();
+        Book { width, bytes, by_sum }
     }
 }
 
@@ -156,29 +159,54 @@ impl LayeredVq {
 pub struct Book {
     width: usize,
     bytes: Vec<u8>,
+    /// (sum of its bytes, code), rising.
+    by_sum: Vec<(u32, u32)>,
 }
 
 impl Book {
     /// The code nearest to a cell's RGB bytes; the lowest of equally near ones.
+    ///
+    /// Codes are tried by how near their byte sums are: a squared distance is at least the squared
+    /// difference of the sums over the number of bytes, so that most codes are never looked at.
     #[must_use]
     pub fn nearest(&self, cell: &[u8]) -> CodeId {
-        // Distances are given up on once they pass the best one: most codes need one piece of four.
-        const PIECES: usize = 4;
-        let (mut best, mut least) = (0, u32::MAX);
-        for (code, layer) in self.bytes.chunks_exact(self.width).enumerate() {
-            let mut distance = 0u32;
-            for (a, b) in layer.chunks(self.width / PIECES).zip(cell.chunks(self.width / PIECES)) {
-                distance += squared_distance(a, b);
-                if distance >= least {
-                    break;
+        let sum = sum(cell);
+        let start = self.by_sum.partition_point(|&(other, _)| other < sum);
+        let (below, above) = self.by_sum.split_at(start);
+        let (mut below, mut above) = (below.iter().rev().peekable(), above.iter().peekable());
+        let gap = |next: Option<&&(u32, u32)>| next.map_or(u32::MAX, |next| next.0.abs_diff(sum));
+        let mut best = (u32::MAX, 0);
+        loop {
+            let (down, up) = (gap(below.peek()), gap(above.peek()));
+            let next = if down < up { below.next() } else { above.next() };
+            let least = u64::from(down.min(up)).pow(2);
+            match next {
+                Some(&(_, code)) if least <= u64::from(best.0) * self.width as u64 => {
+                    best = best.min((self.distance(code, cell, best.0), code));
                 }
-            }
-            if distance < least {
-                (best, least) = (code, distance);
+                _ => return CodeId(best.1),
             }
         }
-        CodeId(best as u32)
     }
+
+    /// Squared distance of a code and a cell; given up on once it passes `limit`.
+    fn distance(&self, code: u32, cell: &[u8], limit: u32) -> u32 {
+        const PIECES: usize = 4;
+        let layer = &self.bytes[code as usize * self.width..][..self.width];
+        let piece = self.width.div_ceil(PIECES);
+        let mut distance = 0;
+        for (a, b) in layer.chunks(piece).zip(cell.chunks(piece)) {
+            distance += squared_distance(a, b);
+            if distance > limit {
+                break;
+            }
+        }
+        distance
+    }
+}
+
+fn sum(bytes: &[u8]) -> u32 {
+    bytes.iter().map(|&byte| u32::from(byte)).sum()
 }
 
 fn squared_distance(a: &[u8], b: &[u8]) -> u32 {
@@ -221,6 +249,28 @@ mod tests {
         }
         assert_eq!(tokenizer.layers[2].over([0, 0, 255])[..3], [128, 128, 255]);
         assert_eq!(tokenizer.layers[2].mean_over([0, 0, 255]), [128, 128, 255]);
+    }
+
+    /// The search by byte sums finds what looking at every code finds, ties included.
+    #[test]
+    fn the_search_finds_the_nearest_of_all() {
+        let mut state = 1u32;
+        let mut byte = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 30) as u8 * 85
+        };
+        let layers: Vec<Layer> = (0..64)
+            .map(|_| layer([byte(), byte(), byte()].map(|b| f32::from(b) / 255.0), [1.0; 4]))
+            .collect();
+        let config = VqConfig { grid: 2, patch: 2, codebook_size: 64 };
+        let book = LayeredVq::new(&config, layers).unwrap().over([9, 9, 9]);
+        for _ in 0..200 {
+            let cell: Vec<u8> = (0..12).map(|_| byte()).collect();
+            let far = |code: &u32| {
+                (squared_distance(&book.bytes[*code as usize * 12..][..12], &cell), *code)
+            };
+            assert_eq!(Some(book.nearest(&cell).0), (0..64).min_by_key(far));
+        }
     }
 
     #[test]
