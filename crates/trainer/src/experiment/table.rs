@@ -4,10 +4,13 @@
 //! of two rows is taken example by example (paired) before the bootstrap.
 
 use super::plan::{Plan, Row};
+use super::run::run_folder;
 use super::score::{self, Line};
 use crate::cmd::eval::SplitName;
 use crate::eval::stats::{Mean, mean};
+use crate::run_dir::RunDir;
 use anyhow::Result;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -66,6 +69,7 @@ pub(crate) fn markdown(plan: &Plan, out: &Path) -> Result<String> {
         scores(plan, out, "Overall score, 0–10", 1.0, overall)?,
         differences(plan, out)?,
         operations(plan, out)?,
+        costs(plan, out)?,
     ]
     .join("\n"))
 }
@@ -171,4 +175,52 @@ fn operations(plan: &Plan, out: &Path) -> Result<String> {
         text += &format!("| {name} | {} |\n", cells.join(" | "));
     }
     Ok(text)
+}
+
+/// What the runs took: tokens in the loss and minutes, the mean over the seeds that are there.
+fn costs(plan: &Plan, out: &Path) -> Result<String> {
+    let mut text = "**Cost** of a run\n\n| stage | steps | tokens in the loss | minutes | runs |\n|---|---|---|---|---|\n".to_owned();
+    for stage in &plan.stages {
+        let seeds = if stage.once { &plan.seeds[..1] } else { &plan.seeds[..] };
+        let mut runs = Vec::new();
+        for &seed in seeds {
+            runs.extend(cost(&run_folder(stage, seed, out))?);
+        }
+        if runs.is_empty() {
+            continue;
+        }
+        let average = |of: fn(&Cost) -> f64| plain(&runs.iter().map(of).collect::<Vec<_>>());
+        text += &format!(
+            "| {} | {:.0} | {:.0} | {:.1} | {} |\n",
+            stage.name,
+            average(|cost| cost.steps as f64),
+            average(|cost| cost.tokens),
+            average(|cost| cost.seconds) / 60.0,
+            runs.len()
+        );
+    }
+    Ok(text)
+}
+
+/// What one run took so far.
+struct Cost {
+    steps: u64,
+    tokens: f64,
+    seconds: f64,
+}
+
+/// A run's cost at its newest checkpoint; none before the first.
+fn cost(folder: &Path) -> Result<Option<Cost>> {
+    if !folder.join("config.toml").is_file() {
+        return Ok(None);
+    }
+    let run = RunDir::open(folder)?;
+    let Some(checkpoint) = run.load::<Value>()? else { return Ok(None) };
+    let metrics = std::fs::read_to_string(run.path("metrics.jsonl"))?;
+    let tokens = |line: &str| serde_json::from_str::<Value>(line).ok()?["tokens"].as_f64();
+    Ok(Some(Cost {
+        steps: checkpoint.step,
+        tokens: metrics.lines().filter_map(tokens).sum(),
+        seconds: checkpoint.state["seconds"].as_f64().unwrap_or(0.0),
+    }))
 }

@@ -1,0 +1,110 @@
+//! An experiment by a plan: runs that start from one another, scores, a table; done work stays done.
+#![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const SFT: &str = "
+[model]
+hidden_size = 64
+num_hidden_layers = 1
+intermediate_size = 64
+[sft]
+steps = 2
+checkpoint_every = 1
+probe_every = 9
+[sft.data]
+scenes_per_step = 2
+";
+const RL: &str = "
+[rl]
+iterations = 2
+prompts = 2
+group_size = 2
+checkpoint_every = 1
+probe_every = 9
+probe_examples = 1
+";
+const PLAN: &str = r#"
+seeds = [1, 2]
+compare = [["after", "before"]]
+[scores]
+splits = ["seen", "style"]
+limit = 5
+data_seed = 0
+[[stage]]
+name = "start"
+verb = "sft"
+config = "sft.toml"
+once = true
+flags = ["--tokenizer", "TINY"]
+[[stage]]
+name = "rewarded"
+verb = "rl"
+config = "rl.toml"
+from = "start"
+[[row]]
+name = "before"
+stage = "start"
+best_of = 2
+[[row]]
+name = "after"
+stage = "rewarded"
+paper = 4.5
+"#;
+
+fn experiment(folder: &Path, more: &[&str]) -> Output {
+    let (plan, out) = (folder.join("plan.toml"), folder.join("out"));
+    Command::new(env!("CARGO_BIN_EXE_trainer"))
+        .arg("experiment")
+        .args([&plan, Path::new("--out"), &out])
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+fn tiny() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny").canonicalize().unwrap()
+}
+
+#[test]
+fn a_plan_is_run_once_and_drawn_as_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("sft.toml", SFT);
+    write("rl.toml", RL);
+    write("plan.toml", &PLAN.replace("TINY", tiny().to_str().unwrap()));
+
+    let first = experiment(folder.path(), &[]);
+    let said = String::from_utf8_lossy(&first.stderr).into_owned();
+    assert!(first.status.success(), "{said}");
+    assert_eq!(said.matches("== rl rewarded").count(), 2, "one run a seed: {said}");
+    assert_eq!(said.matches("== sft start").count(), 1, "one run for all seeds: {said}");
+
+    std::fs::remove_file(folder.path().join("out/scores/rewarded-local-1-2-seen.jsonl")).unwrap();
+    let again = experiment(folder.path(), &[]);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(again.status.success() && !said.contains("=="), "nothing is trained again: {said}");
+    assert_eq!(said.matches(" right").count(), 1, "what was lost is scored again: {said}");
+
+    let table = String::from_utf8(experiment(folder.path(), &["--table"]).stdout).unwrap();
+    for part in ["| | seen | style | paper |", "| after − before |", "| rewarded | 2 |", "4.50"] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+}
+
+#[test]
+fn a_failing_stage_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("sft.toml", "[sft]\nsteps = 0\n");
+    write("rl.toml", RL);
+    write("plan.toml", PLAN);
+    let output = experiment(folder.path(), &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("`sft.steps` is 0") && said.contains("stage `start` at seed 1"),
+        "{said}"
+    );
+}
