@@ -12,7 +12,7 @@ use crate::rl::config::RlData;
 use crate::rl::metrics::IterationReport;
 use crate::rl::rollout::{RolloutLine, Rollouts};
 use crate::rl::train::{Done, Policy};
-use crate::rl::verify::{Corrupted, Mllm, Oracle, Reward, Verifier, VerifierName};
+use crate::rl::verify::{Corrupted, Mllm, Oracle, Reward, Strict, Verifier, VerifierName};
 use crate::run_dir::{RunDir, write_file};
 use crate::store::Stored;
 use anyhow::{Context, Result, bail};
@@ -246,7 +246,8 @@ impl<'a> Session<'a> {
             Some(mllm) => mllm,
             None => &oracle,
         };
-        let corrupted = Corrupted { inner, share: config.corrupt, seed: config.seed };
+        let strict = Strict { inner, share: config.right_share };
+        let corrupted = Corrupted { inner: &strict, share: config.corrupt, seed: config.seed };
         let rewards = corrupted.rewards(rollouts, pictures, self.state.rollouts);
         let failed = rewards.iter().filter(|reward| reward.is_err()).count();
         let limit = config.failed_limit * rewards.len() as f64;

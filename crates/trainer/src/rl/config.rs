@@ -29,6 +29,11 @@ pub(crate) struct RlConfig {
     pub mode: Mode,
     /// Who judges the rollouts.
     pub verifier: VerifierName,
+    /// Share of a reward that only a right edit earns, 10 or nothing; the rest is the verifier's overall
+    /// score. At 0 (EARL's way) half an edit earns 7 of 10, and a policy that is not sure does half.
+    pub right_share: f64,
+    /// Groups whose rewards deviate by less are dropped: their order is noise.
+    pub least_deviation: f64,
     /// Share of rewards replaced by noise: a judge that can't judge.
     pub corrupt: f64,
     /// Largest difference between a rollout's log-probability and the trainer's, in nats.
@@ -70,6 +75,8 @@ impl Default for RlConfig {
             kl: 1e-3,
             mode: Mode::Local,
             verifier: VerifierName::default(),
+            right_share: 0.0,
+            least_deviation: 0.0,
             corrupt: 0.0,
             gap_limit: 1e-2,
             failed_limit: 0.2,
@@ -113,13 +120,19 @@ impl RlConfig {
                 bail!("`{key}` is {value}; it must be at least {least}");
             }
         }
-        for (key, value) in [("rl.corrupt", self.corrupt), ("rl.failed_limit", self.failed_limit)] {
+        for (key, value) in [
+            ("rl.corrupt", self.corrupt),
+            ("rl.failed_limit", self.failed_limit),
+            ("rl.right_share", self.right_share),
+        ] {
             if !(0.0..=1.0).contains(&value) {
                 bail!("`{key}` is {value}; it must lie in 0..=1");
             }
         }
-        if !(self.kl >= 0.0 && self.kl.is_finite()) {
-            bail!("`rl.kl` is {}; it must be at least 0", self.kl);
+        for (key, value) in [("rl.kl", self.kl), ("rl.least_deviation", self.least_deviation)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                bail!("`{key}` is {value}; it must be at least 0");
+            }
         }
         self.optim.check()
     }

@@ -160,7 +160,7 @@ impl Policy {
         {
             let rewards: Vec<Option<f64>> =
                 rewards.iter().map(|reward| reward.map(|reward| reward.overall)).collect();
-            let Some(advantages) = group_advantages(&rewards) else {
+            let Some(advantages) = group_advantages(&rewards, self.config.least_deviation) else {
                 dropped += 1;
                 continue;
             };

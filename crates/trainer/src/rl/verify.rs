@@ -110,6 +110,31 @@ impl Verifier for Mllm<'_> {
     }
 }
 
+/// A judge that keeps a share of the reward for right edits.
+pub(crate) struct Strict<'a> {
+    /// The judge behind it.
+    pub inner: &'a dyn Verifier,
+    /// Share of the reward that is 10 for a right edit and 0 for any other.
+    pub share: f64,
+}
+
+impl Verifier for Strict<'_> {
+    fn rewards(
+        &self,
+        rollouts: &Rollouts,
+        pictures: &[RgbImage],
+        first: u64,
+    ) -> Vec<Result<Reward>> {
+        let strict = |reward: Result<Reward>| {
+            let reward = reward?;
+            let right = if reward.success { 10.0 } else { 0.0 };
+            let overall = (1.0 - self.share) * reward.overall + self.share * right;
+            Ok(Reward { overall, ..reward })
+        };
+        self.inner.rewards(rollouts, pictures, first).into_iter().map(strict).collect()
+    }
+}
+
 /// A judge that answers at random in a share of cases: what a weak judge does to training.
 pub(crate) struct Corrupted<'a> {
     /// The judge behind it.
