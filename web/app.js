@@ -8,6 +8,7 @@
  */
 import { Composer } from "./composer.js";
 import { EarlError, createEditor } from "./api.js";
+import { installWorker } from "./install.js";
 import { Refused, fit, pngOf } from "./picture.js";
 import { samples } from "./samples.js";
 import { Drawings, SIDE, carryOut, randomScene, suggestions } from "./scene.js";
@@ -374,4 +375,5 @@ class App {
 /** A message as a sentence. @param {string} text */
 const sentenceOf = (text) => text.slice(0, 1).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
 
+installWorker();
 await App.start();

@@ -25,13 +25,14 @@ export const chunkFile = (sha) => readFileSync(join(site, `models/tiny/chunks/${
  *   fresh: () => Promise<import("playwright-core").Page>, noise: string[], close: () => Promise<void> }} Bench */
 
 /** A page with a body of its own under the site's policy. @param {string} body */
-export const html = (body) => Buffer.from(`<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>test</title><body>${body}</body></html>`);
+export const html = (body) => Buffer.from(`<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><link rel="stylesheet" href="/test/page.css"><title>test</title><body>${body}</body></html>`);
 
 /** @param {string[]} [flags] @returns {Promise<Bench>} */
 export async function bench(flags = []) {
   const server = await serve(site);
   server.files.set("/test/tools.js", readFileSync(join(here, "tools.js")));
   server.files.set("/test/blank.html", html(""));
+  server.files.set("/test/page.css", Buffer.from("body { background: Canvas; color: CanvasText; }"));
   server.files.set("/favicon.ico", Buffer.from(""));
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", ...flags] });
   /** @type {string[]} */

@@ -218,5 +218,6 @@ describe("input", () => {
     await context.close();
   });
 
-  test("the console stays silent", () => assert.deepEqual(noise, []));
+  // Chromium itself says so where WebGPU is asked for in vain, as one of the tests above does.
+  test("the console stays silent", () => assert.deepEqual(noise.filter((line) => line !== "No available adapters."), []));
 });

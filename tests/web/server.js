@@ -50,7 +50,7 @@ export async function serve(root) {
     if (!bytes || how.status) return void response.writeHead(how.status ?? 404).end();
     if (how.gzip) bytes = gzipSync(bytes);
     response.writeHead(200, {
-      "content-type": TYPES[extname(name)] ?? "application/octet-stream", "content-length": bytes.length, "cache-control": "no-store",
+      "content-type": TYPES[extname(name)] ?? "application/octet-stream", "content-length": bytes.length, "cache-control": "no-cache",
       "content-security-policy": CSP, ...(how.gzip ? { "content-encoding": "gzip" } : {}),
     });
     const end = how.cut ?? how.stall;

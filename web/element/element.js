@@ -11,7 +11,7 @@
 import { EarlError, fromFragment, fromPng, toFragment, withoutText } from "../api.js";
 import { failure } from "../errors.js";
 import { ATTRIBUTES, upgrade } from "./attributes.js";
-import { FormElement } from "./form.js";
+import { FormElement, recalled } from "./form.js";
 import { showCandidates, showHistory } from "./gallery.js";
 import { History } from "./history.js";
 import { listen } from "./listeners.js";
@@ -115,9 +115,10 @@ export class EarlEditor extends FormElement {
     this.#refresh(disabled);
   }
 
-  /** @param {File | string | FormData | null} state */
+  /** @param {File | string | FormData | null} state what `setValue` gave the browser to remember */
   formStateRestoreCallback(state) {
-    if (state instanceof Blob) this.#open(state, true).catch((error) => this.#failed(error));
+    const image = recalled(state);
+    if (image) this.#open(image, true).catch((error) => this.#failed(error));
   }
 
   /** Edits the picture on the stage. @returns {Promise<EditResult>} */
@@ -241,17 +242,15 @@ export class EarlEditor extends FormElement {
     const turn = ++this.#opening;
     const { data, file } = await openPicture(input, this.#life.signal);
     if (turn !== this.#opening) return; // a later picture came first
+    const recipe = fromPng(new Uint8Array(await file.arrayBuffer()));
     this.#history.clear();
     this.#checkpoint = null;
-    this.#history.add({ image: file, data, recipe: null, result: null, label: EarlEditor.texts.original });
+    this.#history.add({ image: file, data, recipe: edited ? recipe : null, result: null, label: EarlEditor.texts.original });
     this.#goTo(this.#history.current);
-    const recipe = fromPng(new Uint8Array(await file.arrayBuffer()));
-    if (recipe && !edited) {
-      this.setRecipe(recipe);
-      this.#wanted = null;
-      this.#view.say("restored", { instruction: recipe.instruction });
-    }
-    if (edited) this.#setValue(file);
+    if (!recipe || edited) return;
+    this.setRecipe(recipe);
+    this.#wanted = null; // the picture at hand is the result, not what the recipe starts from
+    this.#view.say("restored", { instruction: recipe.instruction });
   }
 
   /** @returns {import("../types").CreateOptions} */
@@ -350,7 +349,7 @@ export class EarlEditor extends FormElement {
       const { result } = node;
       this.#view.show(node.data, result ? this.#history.before(node) : null, this.alt);
       this.#view.boxes(result?.plan ?? [], result ? result.canvas.side / result.canvas.patch : 1);
-      this.#setValue(result ? node.image : null);
+      this.#setValue(node.recipe ? node.image : null);
     }
     showHistory(this.#view, this.#history, this.getAttribute("history") === "on", (id) => this.#running || this.#goTo(this.#history.go(id)));
     showCandidates(this.#view, node, (candidate) => this.#choose(candidate));

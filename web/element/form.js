@@ -5,12 +5,33 @@ import { reflecting } from "./attributes.js";
 /** No `HTMLElement` on a server: importing must not throw there. */
 const Base = reflecting(typeof HTMLElement === "undefined" ? /** @type {typeof HTMLElement} */ (class {}) : HTMLElement);
 
+/** Largest picture that the browser is given to remember when the page is left, in bytes. */
+const REMEMBERED = 1024 * 1024;
+
+/** A file as text, since browsers forget files that lie in memory only. @param {Blob} image */
+async function remembered(image) {
+  const bytes = new Uint8Array(await image.arrayBuffer());
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 4096) text += String.fromCharCode(...bytes.subarray(at, at + 4096));
+  return btoa(text);
+}
+
+/** Back from text; null if it is none of ours. @param {unknown} state */
+export function recalled(state) {
+  if (state instanceof Blob) return state;
+  try {
+    return typeof state === "string" ? new Blob([Uint8Array.from(atob(state), (sign) => sign.charCodeAt(0))], { type: "image/png" }) : null;
+  } catch {
+    return null;
+  }
+}
+
 /** Value, validity and states. */
 export class FormElement extends Base {
   static formAssociated = true;
 
   #internals = this.attachInternals();
-  #has = false;
+  /** @type {File | null} */ #file = null;
 
   /** The form it belongs to. */
   get form() {
@@ -40,13 +61,14 @@ export class FormElement extends Base {
   /** The form gets this picture, or nothing. @protected @param {Blob | null} image */
   setValue(image) {
     const file = image && new File([image], `${this.name || "earl"}.png`, { type: "image/png" });
-    this.#has = file !== null;
-    this.#internals.setFormValue(file, file);
+    this.#file = file;
+    this.#internals.setFormValue(file, null);
+    if (file && file.size <= REMEMBERED) remembered(file).then((state) => this.#file === file && this.#internals.setFormValue(file, state), () => undefined);
   }
 
   /** @protected @param {string} message if a picture is required and missing @param {HTMLElement} anchor */
   validate(message, anchor) {
-    if (this.required && !this.#has) this.#internals.setValidity({ valueMissing: true }, message, anchor);
+    if (this.required && !this.#file) this.#internals.setValidity({ valueMissing: true }, message, anchor);
     else this.#internals.setValidity({});
   }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** The element's style, as one sheet that all elements share. A page styles through parts and `--earl-*`. */
 const CSS = `
-:host { display: block; position: relative; color-scheme: light dark; font: 16px/1.45 system-ui, sans-serif; color: light-dark(#1b1d26, #e9eaf0);
+:host { display: block; position: relative; font: 16px/1.45 system-ui, sans-serif; color: light-dark(#1b1d26, #e9eaf0);
   --_accent: var(--earl-accent, light-dark(#4350c4, #9aa5ff)); --_surface: var(--earl-surface, light-dark(#fff, #1e2029));
   --_line: light-dark(#d5d8e3, #3a3d4a); --_radius: var(--earl-radius, 12px); max-width: 36rem; }
 :host([hidden]) { display: none; }
@@ -41,7 +41,8 @@ progress { display: block; width: 100%; height: .5rem; margin-top: .6rem; accent
 .status { margin: .6rem 0 0; font-size: .92rem; min-height: 1.4em; }
 .error { margin: .6rem 0 0; padding: .55rem .8rem; border-radius: 9px; background: light-dark(#fff2d6, #3a2f12); color: light-dark(#5a3d00, #ffdf9a); }
 ::slotted([slot="poster"]) { max-width: 100%; }
-@media (forced-colors: active) { .region, .plan-box { border-color: Highlight; } .run { border: 2px solid ButtonText; } }
+@media (forced-colors: active) { .region, .plan-box { border-color: Highlight; } .run { border: 2px solid ButtonText; background: ButtonFace; color: ButtonText; }
+  .plan-box span, .error { background: Canvas; color: CanvasText; } }
 @media (prefers-reduced-motion: no-preference) { button { transition: border-color .15s; } }
 `;
 
