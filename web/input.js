@@ -4,7 +4,7 @@
  * PNG, JPEG and WebP files stay files: WebAssembly decodes them, so all browsers see the same pixels.
  */
 import { failure } from "./errors.js";
-import { headerSize } from "./picture.js";
+import { headerSize } from "./header.js";
 
 /** Most pixels of a picture. */
 const MAX_PIXELS = 64_000_000;

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { after, before, describe, test } from "node:test";
 import { chromium } from "playwright-core";
 import { serve } from "./server.js";
-import { headerSize } from "../../web/picture.js";
+import { headerSize } from "../../web/header.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const site = process.env["EARL_SITE"] ?? join(here, "../../dist");

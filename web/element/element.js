@@ -78,6 +78,7 @@ export class EarlEditor extends FormElement {
   connectedCallback() {
     if (this.#life.signal.aborted) this.#life = new AbortController();
     upgrade(this);
+    this.rememberValue(this.#life.signal);
     this.#refresh();
     this.validate(EarlEditor.texts.required, this.#view.instruction);
     if (this.reveal === "" || this.reveal === "auto") this.#whenSeen();

@@ -8,7 +8,7 @@ const Base = reflecting(typeof HTMLElement === "undefined" ? /** @type {typeof H
 /** Largest picture that the browser is given to remember when the page is left, in bytes. */
 const REMEMBERED = 1024 * 1024;
 
-/** A file as text, since browsers forget files that lie in memory only. @param {Blob} image */
+/** @param {Blob} image */
 async function remembered(image) {
   const bytes = new Uint8Array(await image.arrayBuffer());
   let text = "";
@@ -32,6 +32,7 @@ export class FormElement extends Base {
 
   #internals = this.attachInternals();
   /** @type {File | null} */ #file = null;
+  /** The file as text. */ #text = "";
 
   /** The form it belongs to. */
   get form() {
@@ -62,8 +63,15 @@ export class FormElement extends Base {
   setValue(image) {
     const file = image && new File([image], `${this.name || "earl"}.png`, { type: "image/png" });
     this.#file = file;
-    this.#internals.setFormValue(file, null);
-    if (file && file.size <= REMEMBERED) remembered(file).then((state) => this.#file === file && this.#internals.setFormValue(file, state), () => undefined);
+    this.#text = "";
+    this.#internals.setFormValue(file);
+    if (file && file.size <= REMEMBERED) remembered(file).then((text) => void (this.#file === file && (this.#text = text)), () => undefined);
+  }
+
+  /** Lets the browser remember the picture when the page is left: it does so for text, not for files. @protected @param {AbortSignal} signal */
+  rememberValue(signal) {
+    window.addEventListener("pagehide", () => this.#internals.setFormValue(null, this.#text || null), { signal });
+    window.addEventListener("pageshow", ({ persisted }) => persisted && this.#internals.setFormValue(this.#file), { signal });
   }
 
   /** @protected @param {string} message if a picture is required and missing @param {HTMLElement} anchor */
