@@ -45,6 +45,8 @@ describe("input", () => {
     page.on("pageerror", (error) => noise.push(String(error)));
     await page.goto(`${server.url}?backend=cpu`);
     await page.waitForSelector("#status.ready", { timeout: 300_000 });
+    // The service worker stores the page meanwhile; its requests are not an edit's.
+    await page.evaluate(() => Promise.race([navigator.serviceWorker.ready.then(() => undefined), new Promise((resolve) => setTimeout(resolve, 30_000))]));
   });
   after(async () => {
     await browser.close();

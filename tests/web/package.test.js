@@ -39,7 +39,7 @@ test("W35 the element's manifest lists what the code has, and nothing else", () 
   const attributes = /ATTRIBUTES = .*\(\{([^}]*)\}/.exec(source)?.[1] ?? "";
   assert.deepEqual(names(element.attributes), [...attributes.matchAll(/"?([\w-]+)"?: "/g)].map((found) => found[1]).sort());
   assert.deepEqual(names(element.events), all(/#tell\("([\w-]+)"/g).map((name) => `earl-${name}`));
-  assert.deepEqual(names(element.slots), ["", ...all(/ slot\("(\w+)"/g)].sort());
+  assert.deepEqual(names(element.slots), ["", ...all(/\bslot\("(\w+)"/g)].sort());
   assert.deepEqual(names(element.cssParts), [...new Set([...all(/part: "([\w -]+)"/g), ...all(/thumbnail\("(candidate)"/g)])].sort());
   assert.deepEqual(names(element.cssProperties), all(/var\((--earl-[\w-]+)/g));
   assert.deepEqual(names(element.cssStates), all(/^\/\*\* @typedef \{("idle".*)\} State/gm).filter((word) => word !== "|").map((word) => word.replaceAll('"', "")).sort());

@@ -16,7 +16,8 @@ import { showCandidates, showHistory } from "./gallery.js";
 import { History } from "./history.js";
 import { listen } from "./listeners.js";
 import { Loader } from "./loader.js";
-import { RegionBox, parseRect, rectText } from "./region.js";
+import { RegionBox, rectText } from "./region.js";
+import { createOptions, editOptions } from "./requests.js";
 import { download, openPicture, pngOf } from "./source.js";
 import { TEXTS, sentence } from "./texts.js";
 import { View } from "./view.js";
@@ -33,7 +34,10 @@ export class EarlEditor extends FormElement {
   #history = new History();
   #region = new RegionBox(this.#view, (text) => (this.region = text));
   #loader = new Loader({
-    options: () => this.#createOptions(),
+    options: () => ({
+      ...createOptions(this), signal: this.#life.signal,
+      confirm: (bytes) => this.#tell("before-download", { bytes: bytes.missing, cached: bytes.stored, url: bytes.url }, true),
+    }),
     starts: () => this.#setState("downloading"),
     ready: (editor) => {
       this.#setState("ready");
@@ -254,15 +258,6 @@ export class EarlEditor extends FormElement {
     this.#view.say("restored", { instruction: recipe.instruction });
   }
 
-  /** @returns {import("../types").CreateOptions} */
-  #createOptions() {
-    return {
-      ...(this.model ? { model: this.model } : {}), ...(this.modelHash ? { modelHash: this.modelHash } : {}),
-      backend: /** @type {import("../types").Backend} */ (this.backend || "auto"), signal: this.#life.signal,
-      confirm: (bytes) => this.#tell("before-download", { bytes: bytes.missing, cached: bytes.stored, url: bytes.url }, true),
-    };
-  }
-
   /** @param {import("../types").DownloadProgressEvent} event */
   #progress({ loaded, detail }) {
     if (this.#state === "downloading") this.#view.downloading(loaded);
@@ -280,7 +275,7 @@ export class EarlEditor extends FormElement {
       const editor = await this.#loader.get();
       this.#life.signal.throwIfAborted();
       const signal = AbortSignal.any([abort.signal, this.#life.signal]);
-      const stream = editor.stream({ image: from.image, signal, maps: this.maps, ...this.#editOptions(resume) });
+      const stream = editor.stream({ image: from.image, signal, maps: this.maps, ...editOptions(this, resume, this.#wanted) });
       this.#running = { stream, abort };
       this.#checkpoint = null;
       this.#setState("running");
@@ -296,18 +291,6 @@ export class EarlEditor extends FormElement {
       this.#failed(error);
       throw error;
     }
-  }
-
-  /** What is asked for: a stopped edit, a recipe, or what the attributes say. @param {import("../types").Checkpoint | null} resume */
-  #editOptions(resume) {
-    if (resume) return { resume, instruction: resume.recipe.instruction };
-    if (this.#wanted) return { recipe: this.#wanted, instruction: this.#wanted.instruction };
-    const region = parseRect(this.getAttribute("region"));
-    return {
-      instruction: this.instruction, seed: this.seed, candidates: this.candidates,
-      ...(region ? { region } : {}), ...(this.lock ? { lock: /** @type {import("../types").Lock} */ (this.lock) } : {}),
-      ...(this.rank ? { rank: /** @type {import("../types").Rank} */ (this.rank) } : {}),
-    };
   }
 
   /** @param {import("../types").EditEvent} event */
@@ -392,7 +375,6 @@ export class EarlEditor extends FormElement {
   /** @param {unknown} error */
   #failed(error) {
     if (this.#life.signal.aborted) return;
-    this.#view.progress.hidden = true;
     const known = error instanceof EarlError;
     this.#setState("error");
     this.#view.fault(known ? `${sentence(error.message)} ${sentence(error.hint)}` : sentence(String(error instanceof Error ? error.message : error)));
@@ -404,6 +386,7 @@ export class EarlEditor extends FormElement {
     const old = this.#state;
     this.#state = state;
     this.showState(state, old);
+    this.#view.progress.hidden = state !== "downloading";
     if (["idle", "ready", "running", "stopped"].includes(state)) this.#view.say(/** @type {"idle"} */ (state));
     this.#refresh();
     if (old !== state) this.#tell("statechange", { state, old });
