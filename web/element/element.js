@@ -14,7 +14,7 @@ import { ATTRIBUTES, upgrade } from "./attributes.js";
 import { FormElement, recalled } from "./form.js";
 import { showCandidates, showHistory } from "./gallery.js";
 import { History } from "./history.js";
-import { listen } from "./listeners.js";
+import { listen, whenSeen } from "./listeners.js";
 import { Loader } from "./loader.js";
 import { RegionBox, rectText } from "./region.js";
 import { createOptions, editOptions } from "./requests.js";
@@ -85,7 +85,7 @@ export class EarlEditor extends FormElement {
     this.rememberValue(this.#life.signal);
     this.#refresh();
     this.validate(EarlEditor.texts.required, this.#view.instruction);
-    if (this.reveal === "" || this.reveal === "auto") this.#whenSeen();
+    if (this.reveal === "" || this.reveal === "auto") whenSeen(this, this.#life.signal, () => void this.#loader.get().catch(() => undefined));
   }
 
   disconnectedCallback() {
@@ -230,16 +230,6 @@ export class EarlEditor extends FormElement {
 
   get #locked() {
     return this.disabled || this.readOnly || this.#running !== null || this.matches(":disabled");
-  }
-
-  #whenSeen() {
-    const seen = new IntersectionObserver((entries) => {
-      if (!entries.some((entry) => entry.isIntersecting)) return;
-      seen.disconnect();
-      this.#loader.get().catch(() => undefined); // the element shows it
-    });
-    seen.observe(this);
-    this.#life.signal.addEventListener("abort", () => seen.disconnect());
   }
 
   /** A picture comes onto the stage. @param {import("../types").ImageInput} input @param {boolean} [edited] */

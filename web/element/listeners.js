@@ -48,3 +48,14 @@ export function listen(host, view, actions) {
   on(host, "pointerdown", actions.touched);
   on(host, "focusin", actions.touched);
 }
+
+/** Acts once, when the element comes into view. @param {HTMLElement} element @param {AbortSignal} signal @param {() => void} act */
+export function whenSeen(element, signal, act) {
+  const seen = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    seen.disconnect();
+    act();
+  });
+  seen.observe(element);
+  signal.addEventListener("abort", () => seen.disconnect());
+}
