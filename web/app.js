@@ -7,7 +7,8 @@
  *   edit: { instruction: string, plan: PlanStep[], tokens: string[], summary: string, kept: boolean, cost: string, before: Uint8ClampedArray<ArrayBuffer> } | null }} Picture
  */
 import { Composer } from "./composer.js";
-import { EarlError, Editor } from "./editor.js";
+import { EarlError, createEditor } from "./api.js";
+import { installWorker } from "./install.js";
 import { Refused, fit, pngOf } from "./picture.js";
 import { samples } from "./samples.js";
 import { Drawings, SIDE, carryOut, randomScene, suggestions } from "./scene.js";
@@ -61,21 +62,24 @@ class App {
     if (asked && !select.dataset["read"]) select.value = asked;
     select.dataset["read"] = "yes";
     const backend = /** @type {import("./types").Backend} */ (select.value || "auto");
-    const editor = new Editor({
+    const ended = new AbortController();
+    const opening = createEditor({
       model: new URL("models/tiny/", document.baseURI),
       backend,
-      onProgress: (loaded, total) => {
+      signal: ended.signal,
+      monitor: (monitor) => monitor.addEventListener("downloadprogress", (event) => {
+        const { bytesLoaded, bytesTotal } = /** @type {import("./types").DownloadProgressEvent} */ (event).detail;
         const mebibytes = (/** @type {number} */ bytes) => (bytes / 1048576).toFixed(1);
-        this.#status.textContent = `Loading the model: ${mebibytes(loaded)} of ${mebibytes(total)} MiB`;
-      },
+        if (!ended.signal.aborted) this.#status.textContent = `Loading the model: ${mebibytes(bytesLoaded)} of ${mebibytes(bytesTotal)} MiB`;
+      }),
     });
     this.#status.classList.remove("ready");
     this.info = undefined;
-    editor.ready.then((info) => this.#ready(info), (error) => editor === this.editor && this.#failed(error));
-    return editor;
+    opening.then(({ info }) => this.#ready(info), (error) => ended.signal.aborted || this.#failed(error));
+    return { opening, end: () => (ended.abort(), opening.then((editor) => editor.destroy(), () => undefined)) };
   }
 
-  /** @param {import("./types").Info} info */
+  /** @param {import("./types").ModelInfo} info */
   #ready(info) {
     this.info = info;
     const runs = info.backend === "webgpu" ? "WebGPU" : "CPU";
@@ -110,7 +114,7 @@ class App {
       input.value = "";
     });
     element("backend", HTMLSelectElement).addEventListener("change", () => {
-      this.editor.destroy();
+      this.editor.end();
       this.editor = this.#connect();
     });
     document.addEventListener("paste", (event) => {
@@ -280,9 +284,10 @@ class App {
     const tokens = [];
     try {
       const mode = /** @type {import("./types").Mode} */ (element("mode", HTMLSelectElement).value);
-      const file = await pngOf(picture.rgba);
-      const result = await this.editor.edit(file, {
-        instruction, mode,
+      const editor = await this.editor.opening;
+      running.signal.throwIfAborted();
+      const result = await editor.edit({
+        image: new ImageData(picture.rgba, SIDE, SIDE), instruction, mode,
         seed: Number(element("seed", HTMLInputElement).value) || 0,
         temperature: Number(element("temperature", HTMLInputElement).value) || 0,
         signal: running.signal,
@@ -294,7 +299,8 @@ class App {
           for (const cell of token.previews) this.#stage.paintCell(cell);
         },
       });
-      this.#finish(picture, instruction, tokens, result);
+      const png = new Uint8Array(await result.image.arrayBuffer());
+      this.#finish(picture, instruction, tokens, result, png);
     } catch (error) {
       this.#finishEmpty(picture);
       if (!running.signal.aborted) this.#failed(error);
@@ -302,8 +308,8 @@ class App {
     }
   }
 
-  /** @param {Picture} picture @param {string} instruction @param {string[]} tokens @param {import("./types").Edited} result */
-  #finish(picture, instruction, tokens, result) {
+  /** @param {Picture} picture @param {string} instruction @param {string[]} tokens @param {import("./types").EditResult} result @param {Uint8Array<ArrayBuffer>} png */
+  #finish(picture, instruction, tokens, result, png) {
     this.#running = null;
     this.#busy(false);
     const { outside } = result;
@@ -311,11 +317,11 @@ class App {
       : `${outside.changed} of ${outside.pixels.toLocaleString("en")} pixels outside the edit changed`;
     const runs = this.info?.backend === "webgpu" ? "WebGPU" : "the CPU";
     this.#push({
-      rgba: result.edited,
+      rgba: result.canvas.edited,
       scene: picture.scene && carryOut(this.drawings.world, picture.scene, result.plan),
-      png: result.png,
-      edit: { instruction, plan: result.plan, before: result.source, tokens, summary: kept, kept: outside.changed === 0,
-        cost: `${result.tokens} tokens in ${Math.round(result.milliseconds).toLocaleString("en")} ms on ${runs}, in this tab` },
+      png,
+      edit: { instruction, plan: result.plan, before: result.canvas.source, tokens, summary: kept, kept: outside.changed === 0,
+        cost: `${result.stats.tokens} tokens in ${Math.round(result.stats.milliseconds).toLocaleString("en")} ms on ${runs}, in this tab` },
     });
     const notes = result.notes.length > 0 ? `The picture was ${result.notes.join("; ")}.` : "";
     const doubt = result.doubt === "" ? "" : sentenceOf(result.doubt);
@@ -369,4 +375,5 @@ class App {
 /** A message as a sentence. @param {string} text */
 const sentenceOf = (text) => text.slice(0, 1).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
 
+installWorker();
 await App.start();

@@ -1,38 +1,203 @@
-/** What crosses between page, worker and WebAssembly. Rust: `crates/web/src/messages.rs`. */
+/**
+ * The editor's types: what a page calls, and what crosses between page, worker and WebAssembly.
+ * Rust's side of the last: `crates/web/src/messages.rs`.
+ */
 export type Backend = "auto" | "cpu" | "webgpu";
 export type Mode = "local" | "full" | "think";
-export interface Problem { code: string; message: string; hint: string; word?: string; near?: string[] }
+export type Storage = "auto" | "cache" | "opfs" | "memory";
+export type Availability = "unavailable" | "downloadable" | "downloading" | "available";
+export type Lock = "hard" | "soft" | "none";
+export type Rank = "verifier" | "likelihood" | "none";
+export type Determinism = "reference" | "device";
+
+/** Which model, and where it may run and lie. */
+export interface ModelOptions {
+  /** Folder of `manifest.json`; default: `../models/tiny/` beside the script's folder. */
+  model?: string | URL | undefined;
+  /** SHA-256 of the manifest that is asked for, hex. */
+  modelHash?: string | undefined;
+  backend?: Backend | undefined;
+  storage?: Storage | undefined;
+}
+export interface CreateOptions extends ModelOptions {
+  signal?: AbortSignal | undefined;
+  /** Ask the browser to keep the stored model; call it after a click. */
+  persist?: boolean | undefined;
+  workerUrl?: string | URL | undefined;
+  maxMemoryBytes?: number | undefined;
+  /** Gets an event target that fires `downloadprogress`. */
+  monitor?: ((monitor: EventTarget) => void) | undefined;
+  /** Asked once before the first byte of weights is fetched; `false` declines. */
+  confirm?: ((bytes: { missing: number; stored: number; url: string }) => boolean) | undefined;
+}
+export interface Capabilities {
+  availability: Availability; backends: ("webgpu" | "cpu")[]; reasons: string[];
+  bytesTotal: number; bytesCached: number; memoryBytes: number; tier: string; modelHash: string;
+}
+export interface DownloadDetail { status: "progress_total"; bytesLoaded: number; bytesTotal: number; bytesFromCache: number; files: number }
+/** `downloadprogress`: `loaded` in 0..1 of `total` 1. */
+export interface DownloadProgressEvent extends Event { readonly loaded: number; readonly total: 1; readonly detail: DownloadDetail }
+
+export type ImageInput = Blob | ImageBitmap | ImageData | HTMLImageElement | HTMLCanvasElement | OffscreenCanvas | string | URL;
+export interface Rect { x: number; y: number; width: number; height: number }
+/** Rectangles in the picture's pixels, or a mask of its size (alpha ≥ 128 is inside). */
+export type Region = Rect | Rect[] | ImageData | Blob;
+
+export interface EditOptions {
+  image: ImageInput;
+  /** Not needed with `resume` or `recipe`. */
+  instruction?: string | undefined;
+  region?: Region | undefined;
+  /** `hard` if a region is given. */
+  lock?: Lock | undefined;
+  mode?: Mode | undefined;
+  seed?: number | bigint | undefined;
+  /** 0 takes the likeliest token; default 0, and 0.7 with several candidates. */
+  temperature?: number | undefined;
+  /** 1 to 16; candidate k runs with the seed `seed + k`. */
+  candidates?: number | undefined;
+  rank?: Rank | undefined;
+  /** `row` sends rows as they are finished. */
+  paint?: "row" | "final" | undefined;
+  maps?: boolean | undefined;
+  resume?: Checkpoint | undefined;
+  /** Does again what a recipe says; picture and model must be those it was made with. */
+  recipe?: Recipe | undefined;
+  signal?: AbortSignal | undefined;
+  onToken?: ((token: TokenInfo) => void) | undefined;
+}
+export interface TokenInfo {
+  index: number; id: number; label: string;
+  /** Cell of the canvas it is about, if any. */
+  row: number | null; col: number | null;
+  /** The source's code at that cell, if the token is a code. */
+  sourceId: number | null;
+  /** Is it the source's own code? */
+  accepted: boolean;
+  /** In nats, at temperature 1; 0 without a choice. */
+  entropy: number; logProb: number;
+  forced: boolean;
+  /** Of several candidates. */
+  candidate: number;
+  previews: CellPreview[];
+}
+export interface CellPreview { row: number; col: number; rgb: number[] }
 export interface PlanStep {
   verb: "see" | "erase" | "draw" | "background";
   name: string; tint: string | null; row: number; col: number; cells: number;
 }
-export interface Token {
-  index: number; label: string; cell: [number, number] | null;
-  previews: { row: number; col: number; rgb: number[] }[];
+export type Plan = PlanStep[];
+export interface Recipe {
+  v: 1; model: string; image: string; instruction: string; mode: Mode; seed: number | string; temperature: number;
+  candidate: number; lock: Lock; region: Rect[] | "mask" | null; determinism: Determinism;
 }
-export interface Info {
-  backend: "cpu" | "webgpu"; modelHash: string; name: string; canvas: number;
+/** A stopped edit, plain JSON: no pixels. */
+export interface Checkpoint { recipe: Recipe; tokens: number[] }
+export interface Outside { pixels: number; changed: number }
+export interface Candidate { index: number; seed: number | string; score: number; image: Blob; data: ImageData; recipe: Recipe; outside: Outside; plan: Plan; tokens: number[] }
+/** One value a cell, row by row; NaN and 0 where no code was generated. */
+export interface Maps { rows: number; cols: number; entropy: Float32Array; changed: Uint8Array; accepted: Uint8Array; forced: Uint8Array }
+export interface Stats { edits: number; tokens: number; forwards: number; milliseconds: number; bytesFromCache: number; bytesLoaded: number; workers: number }
+export interface EditResult {
+  /** PNG of the picture's own size, the recipe inside. */
+  image: Blob;
+  data: ImageData;
+  candidates: Candidate[];
+  plan: Plan;
+  recipe: Recipe;
+  maps?: Maps;
+  /** Counted over the finished pixels, and again over the encoded file. */
+  outside: Outside;
+  determinism: Determinism;
+  backend: "webgpu" | "cpu";
+  /** What was done to the picture, such as scaling. */
+  notes: string[];
+  /** What the plan speaks of and the picture does not seem to show. */
+  doubt: string;
+  tokens: number[];
+  /** What the model saw and made, on its own canvas. */
+  canvas: { side: number; patch: number; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer> };
+  stats: { tokens: number; forwards: number; milliseconds: number; logProb: number };
+}
+export type EditEvent =
+  | { type: "plan"; plan: Plan }
+  | { type: "token"; token: TokenInfo }
+  | { type: "paint"; rect: Rect; bitmap: ImageBitmap }
+  | { type: "candidate"; candidate: Candidate }
+  | { type: "stopped"; checkpoint: Checkpoint; result: EditResult }
+  | { type: "done"; result: EditResult };
+export interface Check { name: string; ok: boolean; detail: string }
+export interface SelfTest { ok: boolean; backend: "webgpu" | "cpu"; checks: Check[] }
+
+/** What the module says of itself and its model. */
+export interface ModuleInfo {
+  backend: "cpu" | "webgpu"; modelHash: string; name: string; canvas: number; patch: number;
   names: string[]; tintable: boolean[]; tints: string[]; backgrounds: string[]; words: string[];
-  reason: string | null;
 }
-export interface EditOptions { instruction: string; mode?: Mode; seed?: number; temperature?: number }
-export interface Edited {
-  width: number; height: number; notes: string[]; doubt: string; plan: PlanStep[];
-  outside: { pixels: number; changed: number };
-  tokens: number; forwards: number; milliseconds: number; recipe: string;
-  png: Uint8Array<ArrayBuffer>; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>;
+export interface ModelInfo extends ModuleInfo { tier: string; licence: string; url: string; reason: string | null; notices: string[] }
+
+/** An error as plain data. */
+export interface Problem {
+  code: string; message: string; hint: string; retryable?: boolean | undefined; detail?: Record<string, unknown> | undefined;
+  word?: string | undefined; near?: string[] | undefined;
+}
+
+/* Weights. */
+export interface Chunk { sha256: string; offset: number; length: number }
+export interface Manifest {
+  format: "EARLW"; version: 1; size: number; chunks: Chunk[];
+  model: { name: string; tier: string; licence: string };
+  tensors: { name: string; shape: number[]; offset: number; length: number }[];
+}
+export interface Store {
+  kind: "cache" | "opfs" | "memory";
+  get(hash: string, name: string): Promise<Uint8Array<ArrayBuffer> | null>;
+  has(hash: string, name: string): Promise<boolean>;
+  put(hash: string, name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  delete(hash: string, name: string): Promise<void>;
+}
+
+/* Page ↔ worker. */
+export interface Pixels { width: number; height: number; rgba: Uint8ClampedArray<ArrayBuffer> }
+export type Picture = { file: Uint8Array<ArrayBuffer> } | Pixels;
+export interface RunOptions {
+  instruction: string; mode: Mode; seed: string; temperature: number; lock: Lock; candidates: number; rank: Rank;
+  paint: "row" | "final"; region: Region | null; decided: number[]; candidate: number;
+  /** Model and image a checkpoint was made with; others are refused. */
+  expect: { model: string; image: string } | null;
+}
+/** One candidate as the worker hands it over. */
+export interface Ran {
+  seed: string; plan: Plan; program: number[]; notes: string[]; doubt: string; outside: Outside; image: string;
+  tokens: number; forwards: number; milliseconds: number; logProb: number; width: number; height: number; rects: Rect[] | "mask" | null;
+  png: Uint8Array<ArrayBuffer>; rgba: Uint8ClampedArray<ArrayBuffer>; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>;
+  stopped: boolean; recipe: Recipe;
 }
 export type ToWorker =
-  | { type: "load"; id: number; model: string; backend: Backend }
-  | { type: "edit"; id: number; file: Uint8Array; options: Required<EditOptions> }
+  | { type: "start"; id: number; use: "cpu" | "webgpu" }
+  | { type: "load"; id: number; manifest: Uint8Array; chunks: Uint8Array[] }
+  | { type: "edit"; id: number; picture: Picture; options: RunOptions }
+  | { type: "test"; id: number }
   | { type: "stop"; id: number };
 export type FromWorker =
-  | { type: "progress"; id: number; loaded: number; total: number; what: string }
-  | { type: "ready"; id: number; info: Info }
-  | { type: "token"; id: number; token: Token }
-  | { type: "done"; id: number; result: Edited }
+  | { type: "begin"; id: number; recipe: Recipe }
+  | { type: "token"; id: number; token: TokenInfo }
+  | { type: "paint"; id: number; rect: Rect; bitmap: ImageBitmap }
+  | { type: "ran"; id: number; ran: Ran }
+  | { type: "done"; id: number; value: unknown }
   | { type: "error"; id: number; problem: Problem };
 
+/* What WebAssembly returns. */
+export interface WasmToken {
+  index: number; id: number; sourceId: number | undefined; logProb: number; entropy: number; forced: boolean;
+  label: string; cell: [number, number] | undefined; previews: CellPreview[];
+}
+export interface WasmEdited {
+  notes: string[]; doubt: string; plan: PlanStep[]; outside: Outside; tokens: number; forwards: number; logProb: number;
+  milliseconds: number; program: number[]; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>;
+}
+
+/* The page's scenes. */
 export interface WorldObject { class: number; tint: string | null; row: number; col: number; cells: number }
 export interface SceneState { background: string; objects: WorldObject[] }
 export interface World {

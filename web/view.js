@@ -73,12 +73,12 @@ export class Stage {
     this.#after.putImageData(image, col * CELL, row * CELL);
   }
 
-  /** Adds a token to the line of tokens, and points at the cell it is about. @param {import("./types").Token} token */
-  token({ label, cell }) {
+  /** Adds a token to the line of tokens, and points at the cell it is about. @param {import("./types").TokenInfo} token */
+  token({ label, row, col }) {
     this.#tokens.append(tokenOf(label));
     this.#tokens.hidden = false;
     this.#tokens.scrollLeft = this.#tokens.scrollWidth;
-    if (cell) this.boxes([{ row: cell[0], col: cell[1], cells: 1, kind: "cursor", label: "" }]);
+    if (row !== null && col !== null) this.boxes([{ row, col, cells: 1, kind: "cursor", label: "" }]);
   }
 
   /** Shows the tokens of a finished edit, from its start. @param {string[]} labels */

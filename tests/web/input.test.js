@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { after, before, describe, test } from "node:test";
 import { chromium } from "playwright-core";
 import { serve } from "./server.js";
-import { headerSize } from "../../web/picture.js";
+import { headerSize } from "../../web/header.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const site = process.env["EARL_SITE"] ?? join(here, "../../dist");
@@ -45,6 +45,8 @@ describe("input", () => {
     page.on("pageerror", (error) => noise.push(String(error)));
     await page.goto(`${server.url}?backend=cpu`);
     await page.waitForSelector("#status.ready", { timeout: 300_000 });
+    // The service worker stores the page meanwhile; its requests are not an edit's.
+    await page.evaluate(() => Promise.race([navigator.serviceWorker.ready.then(() => undefined), new Promise((resolve) => setTimeout(resolve, 30_000))]));
   });
   after(async () => {
     await browser.close();
@@ -218,5 +220,6 @@ describe("input", () => {
     await context.close();
   });
 
-  test("the console stays silent", () => assert.deepEqual(noise, []));
+  // Chromium itself says so where WebGPU is asked for in vain, as one of the tests above does.
+  test("the console stays silent", () => assert.deepEqual(noise.filter((line) => line !== "No available adapters."), []));
 });

@@ -31,7 +31,11 @@ async function open(flags, query, prepare) {
 }
 
 /** @param {Opened} opened */
-const ready = ({ page }) => page.waitForSelector("#status.ready", { timeout: 300_000 });
+async function ready({ page }) {
+  await page.waitForSelector("#status.ready", { timeout: 300_000 });
+  // The service worker stores the page meanwhile; its requests are not an edit's.
+  await page.evaluate(() => Promise.race([navigator.serviceWorker.ready.then(() => undefined), new Promise((resolve) => setTimeout(resolve, 30_000))]));
+}
 
 /** Types an instruction and waits for the end. @param {Opened} opened @param {string} instruction */
 async function edit({ page }, instruction) {

@@ -1,38 +1,67 @@
 // @ts-check
-/** A static server for tests: serves a folder, keeps a log, and can spoil answers on request. */
+/**
+ * A static server for tests: serves a folder with the site's security headers, keeps a log, and on request
+ * spoils, delays, cuts and compresses what it answers.
+ */
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { extname, join, normalize } from "node:path";
+import { gzipSync } from "node:zlib";
 
 const TYPES = /** @type {Record<string, string>} */ ({
-  ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".json": "application/json",
+  ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".webmanifest": "application/manifest+json",
   ".wasm": "application/wasm", ".png": "image/png", ".svg": "image/svg+xml", ".bin": "application/octet-stream", ".md": "text/plain; charset=utf-8",
 });
 
+/** The policy that hosts with headers should send; `xtask/src/serve.rs` sends the same. */
+export const CSP =
+  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; img-src 'self' blob:; style-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'";
+
 /**
- * @param {string} root
- * @returns {Promise<{ url: string, log: string[], spoil: Map<string, (bytes: Buffer) => Buffer | null>, close: () => Promise<void> }>}
+ * What to do to answers whose path holds a part: another body (null: 404), a status, milliseconds to wait
+ * before the body, bytes after which the connection breaks, gzip.
+ * @typedef {{ change?: (bytes: Buffer) => Buffer | null, status?: number, delay?: number, cut?: number, gzip?: boolean, stall?: number }} Spoil
+ * @typedef {{ url: string, log: string[], spoil: Map<string, Spoil | ((bytes: Buffer) => Buffer | null)>, files: Map<string, Buffer>,
+ *   count: (part: string) => number, close: () => Promise<void> }} Server
  */
+
+/** @param {string} root @returns {Promise<Server>} */
 export async function serve(root) {
   /** @type {string[]} */
   const log = [];
-  /** By part of the path: changes the bytes, or null for 404. @type {Map<string, (bytes: Buffer) => Buffer | null>} */
+  /** @type {Server["spoil"]} */
   const spoil = new Map();
+  /** Files that are not in the folder, by path. @type {Map<string, Buffer>} */
+  const files = new Map();
   const server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url ?? "/", "http://host").pathname));
     log.push(path);
+    const name = path.endsWith("/") ? `${path}index.html` : path;
     /** @type {Buffer | null} */
-    let bytes = await readFile(join(root, path.endsWith("/") ? `${path}index.html` : path)).catch(() => null);
-    for (const [part, change] of spoil) if (bytes && path.includes(part)) bytes = change(bytes);
-    if (!bytes) return void response.writeHead(404).end();
-    const type = TYPES[extname(path)] ?? (path.endsWith("/") ? TYPES[".html"] : "application/octet-stream");
-    response.writeHead(200, { "content-type": type, "cache-control": "no-store" }).end(bytes);
+    let bytes = files.get(name) ?? await readFile(join(root, name)).catch(() => null);
+    /** @type {Spoil} */
+    let how = {};
+    for (const [part, given] of spoil) {
+      if (!path.includes(part)) continue;
+      how = typeof given === "function" ? { change: given } : given;
+      if (bytes && how.change) bytes = how.change(bytes);
+    }
+    if (how.delay) await new Promise((resolve) => setTimeout(resolve, how.delay));
+    if (!bytes || how.status) return void response.writeHead(how.status ?? 404).end();
+    if (how.gzip) bytes = gzipSync(bytes);
+    response.writeHead(200, {
+      "content-type": TYPES[extname(name)] ?? "application/octet-stream", "content-length": bytes.length, "cache-control": "no-cache",
+      "content-security-policy": CSP, ...(how.gzip ? { "content-encoding": "gzip" } : {}),
+    });
+    const end = how.cut ?? how.stall;
+    if (end === undefined) return void response.end(bytes);
+    response.write(bytes.subarray(0, Math.min(end, bytes.length - 1)), () => how.cut !== undefined && response.destroy());
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(undefined)));
   const address = server.address();
   if (!address || typeof address === "string") throw new Error("no port");
   return {
-    url: `http://127.0.0.1:${address.port}/`, log, spoil,
+    url: `http://127.0.0.1:${address.port}/`, log, spoil, files, count: (part) => log.filter((path) => path.includes(part)).length,
     close: () => new Promise((resolve) => { server.closeAllConnections(); server.close(() => resolve()); }),
   };
 }

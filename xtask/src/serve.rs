@@ -7,6 +7,11 @@ use std::thread;
 use tiny_http::{Header, Method, Request, Response, Server};
 
 const THREADS: usize = 4;
+/// What a site's host should send with every file: `docs/WEB.md`. The policy in the page itself does
+/// not bind its workers.
+const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
+    connect-src 'self'; img-src 'self' blob:; style-src 'self'; manifest-src 'self'; base-uri 'none'; \
+    form-action 'self'";
 
 /// A server on 127.0.0.1; port 0 takes any free one.
 pub(crate) fn listen(port: u16) -> Result<Server> {
@@ -45,9 +50,11 @@ fn answer(request: Request, folder: &Path) {
         Some((path, bytes)) => {
             let mut response = Response::from_data(bytes);
             // A rebuilt demo must not show the last one's files.
-            for (name, value) in
-                [("Content-Type", content_type(path)), ("Cache-Control", "no-cache")]
-            {
+            for (name, value) in [
+                ("Content-Type", content_type(path)),
+                ("Cache-Control", "no-cache"),
+                ("Content-Security-Policy", POLICY),
+            ] {
                 if let Ok(header) = Header::from_bytes(name, value) {
                     response.add_header(header);
                 }
@@ -102,6 +109,7 @@ fn content_type(path: &Path) -> &'static str {
         Some("json") => "application/json",
         Some("wasm") => "application/wasm",
         Some("png") => "image/png",
+        Some("webmanifest") => "application/manifest+json",
         Some("svg") => "image/svg+xml",
         Some("webp") => "image/webp",
         Some("md" | "txt") => "text/plain; charset=utf-8",
@@ -173,6 +181,7 @@ mod tests {
         let found = ask("GET /web/app.js");
         assert!(found.starts_with("HTTP/1.1 200") && found.ends_with("let a = 1;"), "{found}");
         assert!(found.contains("text/javascript"), "{found}");
+        assert!(found.contains("Content-Security-Policy: default-src 'none'"), "{found}");
         assert!(ask("GET /web/../../secret").starts_with("HTTP/1.1 404"));
         assert!(ask("GET /web").starts_with("HTTP/1.1 404"));
         assert!(ask("POST /web/app.js").starts_with("HTTP/1.1 405"));

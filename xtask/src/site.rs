@@ -6,16 +6,28 @@
 
 use crate::command::{program, run};
 use crate::folders::{cache, copy, files_below, root};
+use crate::stamp::Stamp;
 use crate::{modules, setup};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::Path;
 
 /// What a site is made of.
-const PARTS: [&str; 4] = ["index.html", "Trunk.toml", "web", "models/tiny"];
-/// What every site has; a build without one of these failed.
-const ESSENTIAL: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "index.html",
+    "element.html",
+    "manifest.webmanifest",
+    "sw.js",
+    "Trunk.toml",
+    "web",
+    "models/tiny",
+];
+/// What every site has; a build without one of these failed.
+const ESSENTIAL: [&str; 9] = [
+    "index.html",
+    "element.html",
+    "sw.js",
+    "web/element/define.js",
     "web/app.js",
     "web/worker.js",
     "web/wasm/earl_cpu_bg.wasm",
@@ -23,7 +35,14 @@ const ESSENTIAL: [&str; 6] = [
     "models/tiny/manifest.json",
 ];
 /// The names at the top of a built site. A folder with anything else is not replaced.
-const TOP: [&str; 4] = ["index.html", "web", "models", ".stage"];
+const TOP: [&str; 7] =
+    ["index.html", "element.html", "manifest.webmanifest", "sw.js", "web", "models", ".stage"];
+/// Digits of a version.
+const VERSION_DIGITS: usize = 16;
+/// The line of `sw.js` that is filled in.
+const SITE_LINE: &str = "const SITE = ";
+/// What the service worker leaves to the page (weights), or to the visit that needs it (WebGPU).
+const NOT_KEPT: [&str; 4] = ["/chunks/", "earl_gpu", "sw.js", ".md"];
 
 /// Sets up what is missing and builds the site into `folder`.
 pub(crate) fn build(folder: &Path) -> Result<()> {
@@ -38,6 +57,7 @@ pub(crate) fn build(folder: &Path) -> Result<()> {
     }
     built?;
     let bytes = check(&site)?;
+    name_files(&site)?;
     eprintln!("site: {} ({:.1} MB)", site.display(), bytes as f64 / 1e6);
     Ok(())
 }
@@ -91,6 +111,27 @@ fn check(site: &Path) -> Result<u64> {
     Ok(files.iter().flat_map(fs::metadata).map(|facts| facts.len()).sum())
 }
 
+/// Tells the service worker the site's files and their version, a hash over them all.
+fn name_files(site: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    files_below(site, &mut files)?;
+    let below = files.iter().flat_map(|file| file.strip_prefix(site));
+    let mut names: Vec<String> =
+        below.map(|name| name.to_string_lossy().replace('\\', "/")).collect();
+    names.retain(|name| NOT_KEPT.iter().all(|part| !name.contains(part)));
+    names.sort();
+    let mut stamp = Stamp::default();
+    names.iter().try_for_each(|name| stamp.add_files(site, name))?;
+    let line = format!(
+        "{SITE_LINE}{{ version: {:?}, files: {names:?} }};",
+        &stamp.finish()[..VERSION_DIGITS]
+    );
+    let path = site.join("sw.js");
+    let script = fs::read_to_string(&path).context("reading `sw.js`")?;
+    let lines = script.lines().map(|old| if old.starts_with(SITE_LINE) { &line } else { old });
+    fs::write(&path, lines.collect::<Vec<_>>().join("\n") + "\n").context("writing `sw.js`")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +152,28 @@ mod tests {
         assert!(check(&folder).unwrap_err().to_string().contains("web/app.js"));
         fs::write(folder.join("thesis.tex"), "").unwrap();
         assert!(may_replace(&folder).is_err());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn the_service_worker_is_told_what_to_keep() {
+        let folder = std::env::temp_dir().join(format!("earl-names-{}", std::process::id()));
+        fs::create_dir_all(folder.join("models/tiny/chunks")).unwrap();
+        let script = fs::read_to_string(root().join("sw.js")).unwrap();
+        for (name, text) in
+            [("sw.js", script.as_str()), ("index.html", "a"), ("models/tiny/chunks/b.bin", "b")]
+        {
+            fs::write(folder.join(name), text).unwrap();
+        }
+        let told = || {
+            name_files(&folder).unwrap();
+            fs::read_to_string(folder.join("sw.js")).unwrap()
+        };
+        let first = told();
+        assert!(first.contains(r#"files: ["index.html"] };"#), "{first}");
+        assert_eq!(first, told(), "the same files make the same worker");
+        fs::write(folder.join("index.html"), "b").unwrap();
+        assert_ne!(first, told(), "another file makes another version");
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -14,8 +14,8 @@ use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId, Seed, TokenId};
 use crate::image::{background_colour, fit};
 use crate::lm::{Chunk, KvCache, LanguageModel, SeeingHead, to_host};
-use crate::sample::{pick_code, pick_control, token_key};
-use crate::sequence::{self, Expect, Grammar, Meaning, Step, Vocabulary};
+use crate::sample::{Chosen, judge_code, judge_control, pick_code, pick_control, token_key};
+use crate::sequence::{self, Expect, Grammar, Meaning, Slot, Step, Vocabulary};
 use crate::sight::Sight;
 use crate::vision::LayeredVq;
 use burn::tensor::{Device, Tensor};
@@ -54,6 +54,16 @@ pub struct EditRequest {
 pub struct EditEvent {
     /// Its index in the program, from 0.
     pub index: usize,
+    /// The token.
+    pub id: TokenId,
+    /// The source's code at the token's cell, if the token is a code.
+    pub source: Option<TokenId>,
+    /// Log-probability at temperature 1 under the grammar's mask, in nats; 0 if there was no choice.
+    pub log_prob: f64,
+    /// Entropy of what it was chosen from, in nats; 0 if there was no choice.
+    pub entropy: f64,
+    /// Not chosen here: the only token the grammar allowed, or one decided before.
+    pub forced: bool,
     /// The token as people read it.
     pub label: String,
     /// Row and column, if it stands on the canvas.
@@ -200,6 +210,22 @@ impl Editor {
         request: &EditRequest,
         on_event: &mut dyn FnMut(&EditEvent) -> ControlFlow<()>,
     ) -> Result<EditOutcome, ModelError> {
+        self.edit_after(source, request, &[], &mut async |event: &EditEvent| on_event(event)).await
+    }
+
+    /// [`Editor::edit`] after the first tokens were `decided` by an edit of the same picture and
+    /// request that was stopped. They are read one by one as they were written, so that the rest
+    /// follows as if nothing had happened. `on_event` may wait: a browser hears its user meanwhile.
+    ///
+    /// # Errors
+    /// As [`Editor::edit`]; [`ModelError::Format`] if `decided` is not the start of a program.
+    pub async fn edit_after(
+        &self,
+        source: &RgbImage,
+        request: &EditRequest,
+        decided: &[TokenId],
+        on_event: &mut impl AsyncFnMut(&EditEvent) -> ControlFlow<()>,
+    ) -> Result<EditOutcome, ModelError> {
         if !(0.0..=MAX_TEMPERATURE).contains(&request.temperature) {
             let problem = format!("{} is not in 0..={MAX_TEMPERATURE}", request.temperature);
             return Err(ModelError::Option { name: "temperature", problem });
@@ -210,7 +236,7 @@ impl Editor {
 
         let mut session = Session::open(self, &source_codes, &words);
         let behind = background_colour(&fitted.picture, self.config.vision.patch);
-        let program = session.write(request, behind, on_event).await?;
+        let program = session.write(request, decided, behind, on_event).await?;
         let (forwards, log_prob) = (session.forwards, session.log_prob);
         let seen = session.seen;
 
@@ -308,6 +334,7 @@ impl Editor {
 /// One edit in progress: what has been read, and the pointer's keys.
 struct Session<'a> {
     editor: &'a Editor,
+    source: &'a CodeGrid,
     cache: KvCache,
     pointer_keys: Tensor<3>,
     /// The source's middle layer, `[1, cells, hidden]`.
@@ -321,21 +348,23 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Reads the source picture and the instruction.
-    fn open(editor: &'a Editor, source: &CodeGrid, words: &[usize]) -> Self {
+    fn open(editor: &'a Editor, source: &'a CodeGrid, words: &[usize]) -> Self {
         let (lm, vocabulary) = (&editor.lm, &editor.vocabulary);
         let mut cache = lm.cache();
         let read = lm.forward(&sequence::source_chunk(vocabulary, &[source]), &mut cache, false);
         let pointer_keys = lm.pointer_keys(read.last);
         drop(lm.forward(&sequence::words_chunk(vocabulary, &[words]), &mut cache, false));
-        Self { editor, cache, pointer_keys, seen: read.seen, read: 0, forwards: 2, log_prob: 0.0 }
+        let seen = read.seen;
+        Self { editor, source, cache, pointer_keys, seen, read: 0, forwards: 2, log_prob: 0.0 }
     }
 
-    /// Writes the program.
+    /// Writes the program; its first tokens are those `decided` already.
     async fn write(
         &mut self,
         request: &EditRequest,
+        decided: &[TokenId],
         behind: [u8; 3],
-        on_event: &mut dyn FnMut(&EditEvent) -> ControlFlow<()>,
+        on_event: &mut impl AsyncFnMut(&EditEvent) -> ControlFlow<()>,
     ) -> Result<Vec<TokenId>, ModelError> {
         let vocabulary = &self.editor.vocabulary;
         let mut grammar = Grammar::new(vocabulary, request.mode);
@@ -343,11 +372,15 @@ impl<'a> Session<'a> {
         let mut drawn: Vec<(usize, usize, CodeId)> = Vec::new();
         loop {
             let place = grammar.slot();
-            let token = match grammar.expect() {
+            let given = decided.get(program.len()).copied();
+            let expect = grammar.expect();
+            let only = matches!(&expect, Expect::Control(allowed) if allowed.len() == 1);
+            let chosen = match expect {
                 Expect::Nothing => return Ok(program),
-                Expect::Control(forced) if forced.len() == 1 => forced[0],
-                expect => self.next(&program, &expect, request).await?,
+                Expect::Control(allowed) if only => Chosen::only(given.unwrap_or(allowed[0])),
+                expect => self.next(&program, &expect, request, given).await?,
             };
+            let token = chosen.token;
             grammar.push(token)?;
             program.push(token);
             let meaning = vocabulary.meaning(token);
@@ -365,21 +398,40 @@ impl<'a> Session<'a> {
                 _ => place.row.zip(place.col),
             };
             let previews = self.previews(&finished, behind);
-            let index = program.len() - 1;
-            let event = EditEvent { index, label: vocabulary.label(token), cell, previews };
-            if on_event(&event).is_break() {
+            let event = EditEvent {
+                index: program.len() - 1,
+                id: token,
+                source: self.source_at(meaning, place),
+                log_prob: chosen.log_prob,
+                entropy: chosen.entropy,
+                forced: only || given.is_some(),
+                label: vocabulary.label(token),
+                cell,
+                previews,
+            };
+            if on_event(&event).await.is_break() {
                 return Err(ModelError::Stopped { tokens: program.len() });
             }
         }
     }
 
-    /// The next token: reads what was written and not yet read, then chooses.
+    /// The source's code where a code token stands.
+    fn source_at(&self, meaning: Option<Meaning>, place: Slot) -> Option<TokenId> {
+        let (Some(Meaning::Code(_)), Some(row), Some(col)) = (meaning, place.row, place.col) else {
+            return None;
+        };
+        let code = self.source.codes.get(self.source.index(row, col))?;
+        Some(self.editor.vocabulary.code(*code))
+    }
+
+    /// The next token: reads what was written and not yet read, then chooses, unless it is `given`.
     async fn next(
         &mut self,
         program: &[TokenId],
         expect: &Expect,
         request: &EditRequest,
-    ) -> Result<TokenId, ModelError> {
+        given: Option<TokenId>,
+    ) -> Result<Chosen, ModelError> {
         let (lm, vocabulary) = (&self.editor.lm, &self.editor.vocabulary);
         let hidden = self.read(program, request.mode)?; // [1, 1, hidden]
         let width = hidden.dims()[2];
@@ -389,14 +441,20 @@ impl<'a> Session<'a> {
             let pointers = lm.pointer_logits(hidden, self.pointer_keys.clone()); // [1, 1, cells]
             let cells = pointers.dims()[2];
             let logits = to_host(lm.control_logits(flat, pointers.reshape([1, cells]))).await?;
-            pick_control(&logits, allowed, temperature, key)
+            match given {
+                Some(token) => Some(judge_control(&logits, allowed, token)),
+                None => pick_control(&logits, allowed, temperature, key),
+            }
         } else {
             let logits = to_host(lm.code_logits(flat)).await?;
-            pick_code(vocabulary, &logits, temperature, key)
+            match given {
+                Some(token) => Some(judge_code(vocabulary, &logits, token)),
+                None => pick_code(vocabulary, &logits, temperature, key),
+            }
         };
         let chosen = chosen.ok_or(ModelError::NotANumber { index: program.len() })?;
         self.log_prob += chosen.log_prob;
-        Ok(chosen.token)
+        Ok(chosen)
     }
 
     /// Reads the program's unread tail; the last token's hidden state, `[1, 1, hidden]`.

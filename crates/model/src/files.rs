@@ -3,10 +3,10 @@
 //! Bytes in, bytes out; the same code natively and in the browser, so that all see the same pixels.
 
 use crate::error::ModelError;
-pub use image::RgbImage as Rgb;
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage, RgbaImage};
+pub use image::{RgbImage as Rgb, RgbaImage as Rgba};
 use std::io::Cursor;
 
 /// Widest and highest picture that is decoded, in pixels.
@@ -28,6 +28,22 @@ pub struct Opened {
 /// # Errors
 /// [`ModelError::Picture`] says what is wrong with the file.
 pub fn decode(bytes: &[u8]) -> Result<Opened, ModelError> {
+    let picture = upright(bytes)?;
+    if !picture.color().has_alpha() {
+        return Ok(Opened { picture: picture.to_rgb8(), notes: Vec::new() });
+    }
+    Ok(on_white(&picture.to_rgba8()))
+}
+
+/// As [`decode`], with the file's own transparency.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_rgba(bytes: &[u8]) -> Result<RgbaImage, ModelError> {
+    upright(bytes).map(|picture| picture.to_rgba8())
+}
+
+fn upright(bytes: &[u8]) -> Result<DynamicImage, ModelError> {
     if bytes.is_empty() {
         return Err(unusable("is empty (0 bytes)"));
     }
@@ -52,11 +68,7 @@ pub fn decode(bytes: &[u8]) -> Result<Opened, ModelError> {
     let orientation = decoder.orientation().map_err(broken)?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
     picture.apply_orientation(orientation);
-    let mut notes = Vec::new();
-    if has_transparency(&picture) {
-        notes.push("transparent parts were laid on white".to_owned());
-    }
-    Ok(Opened { picture: on_white(&picture), notes })
+    Ok(picture)
 }
 
 fn unusable(problem: &str) -> ModelError {
@@ -79,22 +91,19 @@ fn refuse_animation(format: ImageFormat, bytes: &[u8]) -> Result<(), ModelError>
     Ok(())
 }
 
-fn has_transparency(picture: &DynamicImage) -> bool {
-    picture.color().has_alpha() && picture.to_rgba8().pixels().any(|pixel| pixel[3] < 255)
-}
-
-fn on_white(picture: &DynamicImage) -> RgbImage {
-    if !picture.color().has_alpha() {
-        return picture.to_rgb8();
-    }
-    let rgba = picture.to_rgba8();
-    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+/// The picture as the model sees it: transparent parts laid on white, and said.
+#[must_use]
+pub fn on_white(rgba: &RgbaImage) -> Opened {
+    let transparent = rgba.pixels().any(|pixel| pixel[3] < 255);
+    let picture = RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
         let [r, g, b, alpha] = rgba.get_pixel(x, y).0;
         let over = |c: u8| {
             ((u32::from(c) * u32::from(alpha) + 255 * (255 - u32::from(alpha)) + 127) / 255) as u8
         };
         image::Rgb([r, g, b].map(over))
-    })
+    });
+    let note = transparent.then(|| "transparent parts were laid on white".to_owned());
+    Opened { picture, notes: note.into_iter().collect() }
 }
 
 /// PNG bytes of a picture, with a text chunk (`iTXt`, key and text) if given.
@@ -102,16 +111,39 @@ fn on_white(picture: &DynamicImage) -> RgbImage {
 /// # Errors
 /// [`ModelError::Picture`] if the encoder refuses it.
 pub fn encode_png(picture: &RgbImage, text: Option<(&str, &str)>) -> Result<Vec<u8>, ModelError> {
+    png_bytes(picture.dimensions(), png::ColorType::Rgb, picture.as_raw(), text)
+}
+
+/// [`encode_png`] of a picture that may be transparent; without a transparent pixel the file has none
+/// of its channel either.
+///
+/// # Errors
+/// As [`encode_png`].
+pub fn encode_rgba(picture: &RgbaImage, text: Option<(&str, &str)>) -> Result<Vec<u8>, ModelError> {
+    if picture.pixels().any(|pixel| pixel[3] < 255) {
+        return png_bytes(picture.dimensions(), png::ColorType::Rgba, picture.as_raw(), text);
+    }
+    let opaque: Vec<u8> =
+        picture.pixels().flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
+    png_bytes(picture.dimensions(), png::ColorType::Rgb, &opaque, text)
+}
+
+fn png_bytes(
+    (width, height): (u32, u32),
+    color: png::ColorType,
+    pixels: &[u8],
+    text: Option<(&str, &str)>,
+) -> Result<Vec<u8>, ModelError> {
     let mut bytes = Vec::new();
     let mut write = || -> Result<(), png::EncodingError> {
-        let mut encoder = png::Encoder::new(&mut bytes, picture.width(), picture.height());
-        encoder.set_color(png::ColorType::Rgb);
+        let mut encoder = png::Encoder::new(&mut bytes, width, height);
+        encoder.set_color(color);
         encoder.set_depth(png::BitDepth::Eight);
         if let Some((key, text)) = text {
             encoder.add_itxt_chunk(key.to_owned(), text.to_owned())?;
         }
         let mut writer = encoder.write_header()?;
-        writer.write_image_data(picture.as_raw())?;
+        writer.write_image_data(pixels)?;
         writer.finish()
     };
     write().map_err(|error| unusable(&format!("can't be encoded: {error}")))?;
@@ -150,6 +182,17 @@ mod tests {
         let opened = decode(&bytes).unwrap();
         assert_eq!(opened.picture.get_pixel(0, 0).0, [255, 255, 255]);
         assert_eq!(opened.notes.len(), 1);
+    }
+
+    #[test]
+    fn transparency_survives_a_round_trip_and_opaque_pictures_have_none() {
+        let clear = RgbaImage::from_pixel(3, 2, image::Rgba([9, 8, 7, 0]));
+        assert_eq!(decode_rgba(&encode_rgba(&clear, None).unwrap()).unwrap(), clear);
+        let solid = RgbaImage::from_pixel(3, 2, image::Rgba([9, 8, 7, 255]));
+        let bytes = encode_rgba(&solid, None).unwrap();
+        assert_eq!(decode_rgba(&bytes).unwrap(), solid);
+        let info = png::Decoder::new(Cursor::new(&bytes)).read_info().unwrap();
+        assert_eq!(info.info().color_type, png::ColorType::Rgb);
     }
 
     #[test]

@@ -1,20 +1,24 @@
-//! The editor as JavaScript sees it: bundle bytes and picture bytes in, PNG bytes and facts out.
+//! The editor as JavaScript sees it: bundle bytes and pixels in, pixels and facts out; picture files
+//! are read and written here too, so that every browser sees the same pixels.
 //!
 //! Runs in a module worker (`web/worker.js`). One source, two modules: feature `cpu` (flex, simd128)
 //! and `gpu` (WebGPU through wgpu). Nothing here touches the network or the page.
-//! Start at [`load`] and [`WebEditor::edit`].
+//! Start at [`decode`], [`load`] and [`WebEditor::edit`].
 
 mod error;
 mod messages;
+mod pictures;
 
 use burn::tensor::Device;
-use earl_model::checkpoint::bundle::{Bundle, hex_sha256};
-use earl_model::files::{decode, encode_png};
-use earl_model::{EditEvent, EditOutcome, EditRequest, Editor, ModelError, Seed};
+use earl_model::checkpoint::bundle::Bundle;
+use earl_model::files::on_white;
+use earl_model::{EditEvent, Editor, ModelError};
 use error::to_js;
 use messages::{Edited, Info, Options, Token};
+pub use pictures::{decode, encode, sha256};
 use std::ops::ControlFlow;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 
 /// Which backend this module was built for.
 pub const BACKEND: &str = if cfg!(feature = "gpu") { "webgpu" } else { "cpu" };
@@ -69,7 +73,7 @@ async fn device() -> Result<Device, ModelError> {
 
 #[wasm_bindgen]
 impl WebEditor {
-    /// `{ backend, modelHash, name, canvas, names, tints, tintable, backgrounds, words }`.
+    /// `{ backend, modelHash, name, canvas, patch, names, tints, tintable, backgrounds, words }`.
     ///
     /// # Errors
     /// If the object can't be made.
@@ -80,6 +84,7 @@ impl WebEditor {
             model_hash: &self.model_hash,
             name: &config.name,
             canvas: config.vision.canvas(),
+            patch: config.vision.patch,
             names: &text.names,
             tintable: &text.tintable,
             tints: &text.tints,
@@ -89,97 +94,54 @@ impl WebEditor {
         Ok(serde_wasm_bindgen::to_value(&info)?)
     }
 
-    /// Edits the picture in `file` (PNG, JPEG or WebP bytes). `options` is
-    /// `{ instruction, mode, seed, temperature }`; `on_token` gets every token and stops the edit by
-    /// returning `false`. Resolves to the edit's facts with `png` (bytes, recipe inside), `source` and
-    /// `edited` (RGBA bytes of the canvas).
+    /// Edits a picture, `width` × `height` RGBA bytes. `options` is
+    /// `{ instruction, mode, seed, temperature, decided }`; `on_token` gets every token, may return a
+    /// promise to be waited for, and stops the edit with `false`. Resolves to the edit's facts with
+    /// `source` and `edited` (RGBA bytes of the canvas).
     ///
     /// # Errors
     /// An object `{ code, message, hint }`.
     pub async fn edit(
         &self,
-        file: Vec<u8>,
+        rgba: Vec<u8>,
+        width: u32,
+        height: u32,
         options: JsValue,
         on_token: js_sys::Function,
     ) -> Result<JsValue, JsValue> {
         let options: Options = serde_wasm_bindgen::from_value(options).map_err(|error| {
             to_js(&ModelError::Option { name: "options", problem: error.to_string() })
         })?;
-        let opened = decode(&file).map_err(|error| to_js(&error))?;
-        let start = now_ms();
-        let mut tell = |event: &EditEvent| match token(event, &on_token) {
+        let picture = pictures::of(rgba, width, height).map_err(|error| to_js(&error))?;
+        let opened = on_white(&picture);
+        let (request, start) = (options.request(), now_ms());
+        let mut tell = async |event: &EditEvent| match token(event, &on_token).await {
             Ok(true) => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
         };
-        let outcome = self.editor.edit(&opened.picture, &options.request(), &mut tell).await;
-        let outcome = outcome.map_err(|error| to_js(&error))?;
-        let milliseconds = now_ms() - start;
-        self.edited(&options, &opened.notes, &outcome, milliseconds)
-    }
-
-    fn edited(
-        &self,
-        options: &Options,
-        notes: &[String],
-        outcome: &EditOutcome,
-        milliseconds: f64,
-    ) -> Result<JsValue, JsValue> {
-        let recipe = serde_json::json!({
-            "v": 1, "model": self.model_hash, "instruction": options.instruction,
-            "mode": options.mode, "seed": options.seed, "temperature": options.temperature,
-            "image": hex_sha256(outcome.source.as_raw()),
-        });
-        let recipe = recipe.to_string();
-        let png = encode_png(&outcome.image, Some(("earl-recipe", &recipe)));
-        let png = png.map_err(|error| to_js(&error))?;
-        let facts = Edited {
-            width: outcome.image.width(),
-            height: outcome.image.height(),
-            notes: notes.iter().chain(&outcome.fitted).cloned().collect(),
-            doubt: &outcome.doubt,
-            plan: &outcome.plan,
-            outside: messages::Outside {
-                pixels: outcome.outside_pixels,
-                changed: outcome.outside_changed,
-            },
-            tokens: outcome.tokens,
-            forwards: outcome.forwards,
-            milliseconds,
-            recipe,
-        };
+        let edit = self.editor.edit_after(&opened.picture, &request, &options.decided, &mut tell);
+        let outcome = edit.await.map_err(|error| to_js(&error))?;
+        let facts = Edited::of(&outcome, &opened.notes, now_ms() - start);
         let result = serde_wasm_bindgen::to_value(&facts)?;
-        put(&result, "png", &js_sys::Uint8Array::from(&png[..]))?;
-        put(&result, "source", &rgba(&outcome.source))?;
-        put(&result, "edited", &rgba(&outcome.image))?;
+        put(&result, "source", &pictures::rgba(&outcome.source))?;
+        put(&result, "edited", &pictures::rgba(&outcome.image))?;
         Ok(result)
     }
 }
 
-impl Options {
-    fn request(&self) -> EditRequest {
-        EditRequest {
-            instruction: self.instruction.clone(),
-            mode: self.mode,
-            seed: Seed(self.seed),
-            temperature: self.temperature,
-        }
-    }
-}
-
-/// Tells the page of a token; `false` asks to stop.
-fn token(event: &EditEvent, on_token: &js_sys::Function) -> Result<bool, JsValue> {
+/// Tells the page of a token and waits for what it answers; `false` asks to stop.
+async fn token(event: &EditEvent, on_token: &js_sys::Function) -> Result<bool, JsValue> {
     let message = serde_wasm_bindgen::to_value(&Token::of(event))?;
-    Ok(on_token.call1(&JsValue::NULL, &message)?.as_bool() != Some(false))
+    let answer = on_token.call1(&JsValue::NULL, &message)?;
+    let answer = match answer.dyn_into::<js_sys::Promise>() {
+        Ok(promise) => JsFuture::from(promise).await?,
+        Err(answer) => answer,
+    };
+    Ok(answer.as_bool() != Some(false))
 }
 
-fn put(object: &JsValue, key: &str, value: &JsValue) -> Result<(), JsValue> {
+pub(crate) fn put(object: &JsValue, key: &str, value: &JsValue) -> Result<(), JsValue> {
     js_sys::Reflect::set(object, &JsValue::from_str(key), value).map(|_| ())
-}
-
-fn rgba(picture: &earl_model::files::Rgb) -> js_sys::Uint8ClampedArray {
-    let bytes: Vec<u8> =
-        picture.pixels().flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255]).collect();
-    js_sys::Uint8ClampedArray::from(&bytes[..])
 }
 
 /// Milliseconds on the worker's clock; 0 outside a worker.

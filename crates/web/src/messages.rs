@@ -1,7 +1,7 @@
 //! What crosses the boundary to JavaScript; `web/types.d.ts` names the same fields.
 
-use earl_model::Mode;
 use earl_model::editor::{CellPreview, EditEvent, PlanStep};
+use earl_model::{EditOutcome, EditRequest, Mode, Seed, TokenId};
 use serde::{Deserialize, Serialize};
 
 /// How to edit.
@@ -12,6 +12,19 @@ pub(crate) struct Options {
     pub(crate) mode: Mode,
     pub(crate) seed: u64,
     pub(crate) temperature: f32,
+    /// Tokens of the same edit that are decided already.
+    pub(crate) decided: Vec<TokenId>,
+}
+
+impl Options {
+    pub(crate) fn request(&self) -> EditRequest {
+        EditRequest {
+            instruction: self.instruction.clone(),
+            mode: self.mode,
+            seed: Seed(self.seed),
+            temperature: self.temperature,
+        }
+    }
 }
 
 /// What the module is.
@@ -22,6 +35,7 @@ pub(crate) struct Info<'a> {
     pub(crate) model_hash: &'a str,
     pub(crate) name: &'a str,
     pub(crate) canvas: usize,
+    pub(crate) patch: usize,
     pub(crate) names: &'a [String],
     pub(crate) tintable: &'a [bool],
     pub(crate) tints: &'a [String],
@@ -31,8 +45,14 @@ pub(crate) struct Info<'a> {
 
 /// One generated token.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Token<'a> {
     index: usize,
+    id: TokenId,
+    source_id: Option<TokenId>,
+    log_prob: f64,
+    entropy: f64,
+    forced: bool,
     label: &'a str,
     cell: Option<(usize, usize)>,
     previews: &'a [CellPreview],
@@ -42,6 +62,11 @@ impl<'a> Token<'a> {
     pub(crate) fn of(event: &'a EditEvent) -> Self {
         Self {
             index: event.index,
+            id: event.id,
+            source_id: event.source,
+            log_prob: event.log_prob,
+            entropy: event.entropy,
+            forced: event.forced,
             label: &event.label,
             cell: event.cell,
             previews: &event.previews,
@@ -51,22 +76,38 @@ impl<'a> Token<'a> {
 
 /// The facts of an edit; pictures are added as typed arrays.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Edited<'a> {
-    pub(crate) width: u32,
-    pub(crate) height: u32,
-    pub(crate) notes: Vec<String>,
-    pub(crate) doubt: &'a str,
-    pub(crate) plan: &'a [PlanStep],
-    pub(crate) outside: Outside,
-    pub(crate) tokens: usize,
-    pub(crate) forwards: usize,
-    pub(crate) milliseconds: f64,
-    pub(crate) recipe: String,
+    notes: Vec<String>,
+    doubt: &'a str,
+    plan: &'a [PlanStep],
+    outside: Outside,
+    tokens: usize,
+    forwards: usize,
+    log_prob: f64,
+    milliseconds: f64,
+    program: &'a [TokenId],
 }
 
-/// Pixels outside the edit.
+impl<'a> Edited<'a> {
+    pub(crate) fn of(outcome: &'a EditOutcome, notes: &[String], milliseconds: f64) -> Self {
+        Self {
+            notes: notes.iter().chain(&outcome.fitted).cloned().collect(),
+            doubt: &outcome.doubt,
+            plan: &outcome.plan,
+            outside: Outside { pixels: outcome.outside_pixels, changed: outcome.outside_changed },
+            tokens: outcome.tokens,
+            forwards: outcome.forwards,
+            log_prob: outcome.log_prob,
+            milliseconds,
+            program: &outcome.program,
+        }
+    }
+}
+
+/// Pixels of the canvas outside the edit.
 #[derive(Serialize)]
 pub(crate) struct Outside {
-    pub(crate) pixels: usize,
-    pub(crate) changed: usize,
+    pixels: usize,
+    changed: usize,
 }

@@ -1,4 +1,4 @@
-//! The page's pinned Node packages: TypeScript, wasm-opt, Playwright. None of them is served.
+//! The page's pinned Node packages: TypeScript, wasm-opt, Playwright, axe, publint. None of them is served.
 
 use crate::command::{output, program, run};
 use crate::folders::root;
@@ -25,7 +25,7 @@ pub(crate) fn packages() -> Result<()> {
     command.current_dir(&folder);
     run(
         command,
-        "npm fetches three pinned packages into `tests/web/node_modules`: check the network",
+        "npm fetches the pinned packages of the lock file into `tests/web/node_modules`: check the network",
     )
 }
 

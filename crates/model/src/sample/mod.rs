@@ -22,6 +22,14 @@ pub struct Chosen {
     pub entropy: f64,
 }
 
+impl Chosen {
+    /// A token without an alternative.
+    #[must_use]
+    pub fn only(token: TokenId) -> Self {
+        Self { token, log_prob: 0.0, entropy: 0.0 }
+    }
+}
+
 /// The key of a program's token at `position`, for a given seed.
 #[must_use]
 pub fn token_key(seed: Seed, position: usize) -> Key {
@@ -42,6 +50,23 @@ pub fn pick_control(
     let at = choose(logits, candidates(), temperature, key)?;
     let (log_prob, entropy) = log_prob_and_entropy(logits, candidates(), at);
     Some(Chosen { token: TokenId(at as u32), log_prob, entropy })
+}
+
+/// What [`pick_control`] would say of a `token` that was chosen before.
+#[must_use]
+pub fn judge_control(logits: &[f32], allowed: &[TokenId], token: TokenId) -> Chosen {
+    let candidates = allowed.iter().map(|token| token.0 as usize);
+    let (log_prob, entropy) = log_prob_and_entropy(logits, candidates, token.0 as usize);
+    Chosen { token, log_prob, entropy }
+}
+
+/// What [`pick_code`] would say of a `token` that was chosen before.
+#[must_use]
+pub fn judge_code(vocabulary: &Vocabulary, logits: &[f32], token: TokenId) -> Chosen {
+    let first = vocabulary.code(CodeId(0)).0;
+    let at = token.0.saturating_sub(first) as usize;
+    let (log_prob, entropy) = log_prob_and_entropy(logits, 0..vocabulary.code_len(), at);
+    Chosen { token, log_prob, entropy }
 }
 
 /// Chooses among all codes; `logits` are those of the codes.

@@ -1,0 +1,39 @@
+// @ts-check
+/// <reference lib="webworker" />
+/**
+ * Keeps the page for times without a network. `cargo xtask site` fills in the version, a hash over all
+ * files, and the files; one version is stored whole before it is used, and a page keeps the version it
+ * was opened with. Weights are not its business: the page stores and checks them itself.
+ */
+const SITE = { version: "", files: /** @type {string[]} */ ([]) }; // filled in by `cargo xtask site`
+
+const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));
+const PREFIX = "earl-page-";
+const NAME = `${PREFIX}${SITE.version}`;
+
+worker.addEventListener("install", (event) => event.waitUntil(store()));
+worker.addEventListener("activate", (event) => event.waitUntil(forget()));
+worker.addEventListener("fetch", (event) => {
+  const url = new URL(event.request.url);
+  if (SITE.version && event.request.method === "GET" && url.origin === location.origin) event.respondWith(answer(event.request, url));
+});
+
+/** Stores the whole version, or fails and leaves the one before in charge. */
+async function store() {
+  const cache = await caches.open(NAME);
+  await cache.addAll(SITE.files.map((file) => new Request(new URL(file, worker.registration.scope), { cache: "reload" })));
+}
+
+/** Removes what versions before have stored; no page of theirs is open any more. */
+async function forget() {
+  const names = await caches.keys();
+  await Promise.all(names.filter((name) => name.startsWith(PREFIX) && name !== NAME).map((name) => caches.delete(name)));
+}
+
+/** @param {Request} request @param {URL} url */
+async function answer(request, url) {
+  if (url.pathname.endsWith("/")) url.pathname += "index.html";
+  url.search = "";
+  const cache = await caches.open(NAME);
+  return (await cache.match(url.href)) ?? fetch(request);
+}

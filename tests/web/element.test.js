@@ -1,0 +1,380 @@
+// @ts-check
+/** `<earl-editor>` on the CPU: attributes, life in the document, form, keyboard, access, history. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { artifacts, bench, chunkCount, html } from "./helpers.js";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"));
+
+/** @type {import("./helpers.js").Bench} */
+let on;
+before(async () => {
+  on = await bench();
+  on.server.files.set("/test/axe.js", axe);
+  mkdirSync(artifacts, { recursive: true });
+});
+after(() => on.close());
+
+/** A fresh profile's page with this body; `run` in the page is told when the element is known. @param {string} body @param {import("playwright-core").BrowserContextOptions} [options] */
+async function open(body, options = {}) {
+  const context = await on.browser.newContext(options);
+  on.server.files.set("/test/page.html", html(`${body}<script type="module" src="/test/page.js"></script>`));
+  on.server.files.set("/test/page.js", Buffer.from(`
+    import * as t from "/test/tools.js";
+    import { EarlEditor } from "/web/element/define.js";
+    Object.assign(globalThis, { t, EarlEditor, editor: document.querySelector("earl-editor"), heard: [] });
+    for (const name of ["before-download", "before-save", "ready", "progress", "plan", "token", "paint", "candidate", "edit", "stop", "error", "statechange"])
+      document.addEventListener("earl-" + name, (event) => heard.push({ name, bubbles: event.bubbles, composed: event.composed, cancelable: event.cancelable, detail: name === "statechange" ? event.detail.state : name === "error" ? event.detail.code : undefined }));
+    globalThis.known = true;`));
+  const page = await context.newPage();
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && on.noise.push(message.text()));
+  page.on("pageerror", (error) => on.noise.push(String(error)));
+  await page.goto(`${on.server.url}test/page.html`);
+  await page.waitForFunction(() => globalThis.known);
+  return page;
+}
+const EDITOR = '<earl-editor alt="A scene" backend="cpu" model="/models/tiny/" reveal="manual" instruction="remove the football"></earl-editor>';
+/** Puts the first sample on the stage. @param {import("playwright-core").Page} page */
+const place = (page) => page.evaluate(async () => {
+  editor.image = await t.scene(0);
+  while (!(await editor.toBlob())) await new Promise((resolve) => setTimeout(resolve, 5));
+});
+const run = (/** @type {import("playwright-core").Page} */ page) => page.evaluate(async () => (await editor.run()).tokens.length);
+
+describe("element", () => {
+  test("W31 every attribute is a property and back; properties set before the upgrade count", async () => {
+    const page = await open('<div id="early"></div>');
+    const found = await page.evaluate(async () => {
+      const { ATTRIBUTES, propertyOf } = await import("/web/element/attributes.js");
+      const element = document.createElement("earl-editor");
+      const values = { text: "ab", seed: 7, number: 3, flag: true };
+      const wrong = [];
+      for (const [name, kind] of Object.entries(ATTRIBUTES)) {
+        if (["src", "poster", "recipe"].includes(name)) values.text = ""; else values.text = "ab";
+        const [property, value] = [propertyOf(name), values[kind]];
+        element[property] = value;
+        if (element.getAttribute(name) !== (kind === "flag" ? "" : String(value))) wrong.push(`${property} → ${name}`);
+        element.removeAttribute(name);
+        element.setAttribute(name, kind === "flag" ? "" : String(value));
+        if (element[property] !== value) wrong.push(`${name} → ${property}: ${element[property]}`);
+        element.removeAttribute(name);
+      }
+      element.seed = 2n ** 64n - 1n;
+      return { wrong, big: String(element.seed), count: Object.keys(ATTRIBUTES).length };
+    });
+    assert.deepEqual(found.wrong, []);
+    assert.deepEqual([found.big, found.count], ["18446744073709551615", 20]);
+    await page.context().close();
+  });
+
+  test("W31 a whole edit: events in order, picture, recipe, states, and a move in the document in between", async () => {
+    const page = await open(`${EDITOR}<p id="elsewhere"></p>`);
+    await place(page);
+    const states = await page.evaluate(async () => {
+      const edit = editor.run();
+      await new Promise((resolve) => document.addEventListener("earl-token", resolve, { once: true }));
+      document.getElementById("elsewhere").append(editor); // moved in the middle of it
+      await edit;
+      return { matches: ["idle", "downloading", "ready", "running", "stopped", "error"].filter((state) => editor.matches(`:state(${state})`)), recipe: editor.getRecipe().instruction, state: editor.state };
+    });
+    assert.deepEqual(states, { matches: ["ready"], recipe: "remove the football", state: "ready" });
+    const heard = await page.evaluate(() => heard);
+    const names = heard.map(({ name }) => name);
+    assert.ok(heard.every(({ bubbles, composed, name, cancelable }) => bubbles && composed && cancelable === name.startsWith("before-")));
+    assert.deepEqual(heard.filter(({ name }) => name === "statechange").map(({ detail }) => detail), ["downloading", "ready", "running", "ready"]);
+    for (const [first, second] of [["before-download", "progress"], ["progress", "ready"], ["ready", "token"], ["token", "plan"], ["plan", "candidate"], ["candidate", "edit"]]) {
+      assert.ok(names.indexOf(first) >= 0 && names.indexOf(first) < names.lastIndexOf(second), `${first} before ${second}`);
+    }
+    await page.context().close();
+  });
+
+  test("W31 taken out in the middle of an edit it aborts and frees its worker; put back it works", async () => {
+    const page = await open(EDITOR);
+    await place(page);
+    const workers = () => page.workers().length;
+    const outcome = await page.evaluate(async () => {
+      const edit = editor.run().then(() => "done", (error) => error.code);
+      await new Promise((resolve) => document.addEventListener("earl-token", resolve, { once: true }));
+      editor.remove();
+      return edit;
+    });
+    assert.equal(outcome, "E_DESTROYED");
+    while (workers() > 0) await page.waitForTimeout(20);
+    const tokens = await page.evaluate(async () => {
+      document.body.append(editor);
+      return (await editor.run()).tokens.length;
+    });
+    assert.ok(tokens > 3);
+    assert.equal(workers(), 1);
+    await page.context().close();
+  });
+
+  test("W31 three elements on a page fetch the model once", async () => {
+    const page = await open(EDITOR.repeat(3));
+    const before = on.server.count("chunks/");
+    const tokens = await page.evaluate(async () => Promise.all([...document.querySelectorAll("earl-editor")].map(async (editor) => {
+      editor.image = await t.scene(0);
+      while (!(await editor.toBlob())) await new Promise((resolve) => setTimeout(resolve, 5));
+      return (await editor.run()).tokens.length;
+    })));
+    assert.equal(new Set(tokens).size, 1);
+    assert.equal(on.server.count("chunks/") - before, chunkCount);
+    await page.context().close();
+  });
+
+  test("W32 a declined download fetches nothing; `interaction` waits for a hand; a declined save saves nothing", async () => {
+    const page = await open(EDITOR.replace("manual", "interaction"));
+    await place(page);
+    await page.waitForTimeout(300);
+    const before = on.server.count("chunks/");
+    assert.equal(await page.evaluate(() => heard.filter(({ name }) => name === "before-download").length), 0, "nothing until asked");
+    const code = await page.evaluate(async () => {
+      document.addEventListener("earl-before-download", (event) => event.preventDefault(), { once: true });
+      return (await t.fault(() => editor.run())).code;
+    });
+    assert.equal(code, "E_DOWNLOAD_DECLINED");
+    assert.equal(on.server.count("chunks/"), before);
+    await page.locator("earl-editor").locator("input[type=text]").focus();
+    await page.waitForFunction(() => editor.matches(':state(ready)'));
+    assert.equal(on.server.count("chunks/") - before, chunkCount);
+    let downloads = 0;
+    page.on("download", () => downloads++);
+    const saved = await page.evaluate(async () => {
+      document.addEventListener("earl-before-save", (event) => event.preventDefault(), { once: true });
+      return editor.save();
+    });
+    assert.equal(saved, null);
+    const [download] = await Promise.all([page.waitForEvent("download"), page.evaluate(() => editor.save())]);
+    assert.equal(download.suggestedFilename(), "earl.png");
+    assert.equal(downloads, 1);
+    await page.context().close();
+  });
+
+  test("W33 a form gets the PNG; required, reset, disabled", async () => {
+    const page = await open(`<form id="form"><fieldset id="set">${EDITOR.replace("<earl-editor", '<earl-editor name="picture" required')}</fieldset></form>`);
+    await place(page);
+    const empty = await page.evaluate(() => [document.getElementById("form").checkValidity(), editor.validity.valueMissing, editor.form.id, new FormData(document.getElementById("form")).get("picture")]);
+    assert.deepEqual(empty, [false, true, "form", null]);
+    await run(page);
+    const full = await page.evaluate(async () => {
+      const file = new FormData(document.getElementById("form")).get("picture");
+      return [document.getElementById("form").checkValidity(), file.type, file.name, (await t.pixels(file)).width, await t.hash(file) === await t.hash(await editor.toBlob())];
+    });
+    assert.deepEqual(full, [true, "image/png", "picture.png", 64, true]);
+    const reset = await page.evaluate(async () => {
+      document.getElementById("form").reset();
+      const after = [new FormData(document.getElementById("form")).get("picture"), editor.getRecipe(), (await editor.toBlob()) !== null];
+      document.getElementById("set").disabled = true;
+      return [...after, editor.matches(":disabled"), (await t.fault(() => editor.run())).code, editor.shadowRoot.querySelector("[part=run]").disabled];
+    });
+    assert.deepEqual(reset, [null, null, true, true, "E_STATE", true]);
+    await page.context().close();
+  });
+
+  test("W33 the edit is back after going away and back in history", async () => {
+    const page = await open(`<form action="/test/blank.html">${EDITOR.replace("<earl-editor", '<earl-editor name="picture"')}</form>`);
+    await place(page);
+    await run(page);
+    const hash = await page.evaluate(async () => t.hash(await editor.toBlob()));
+    await page.goto(`${on.server.url}test/blank.html`);
+    await page.goBack();
+    await page.waitForFunction(() => globalThis.known);
+    const back = await page.evaluate(async () => {
+      for (let tries = 0; tries < 100 && !editor.getRecipe(); tries++) await new Promise((resolve) => setTimeout(resolve, 20));
+      const file = new FormData(document.querySelector("form")).get("picture");
+      return file && t.hash(file);
+    });
+    assert.equal(back, hash);
+    await page.context().close();
+  });
+
+  test("W14 undo, redo, a branch, the limit, clear; nothing of the pictures is stored", async () => {
+    const page = await open(EDITOR.replace("<earl-editor", '<earl-editor history="on"'));
+    await place(page);
+    const found = await page.evaluate(async () => {
+      const hash = async () => t.hash(await editor.toBlob());
+      const nodes = () => editor.shadowRoot.querySelectorAll("[part=history] button").length;
+      const source = await hash();
+      await editor.run();
+      const first = await hash();
+      editor.instruction = "make the background pink";
+      await editor.run();
+      const second = await hash();
+      editor.undo();
+      const undone = await hash();
+      editor.redo();
+      const redone = await hash();
+      editor.undo();
+      editor.undo();
+      const bottom = await hash();
+      await editor.run(); // a branch from the source
+      const branch = await hash();
+      editor.undo();
+      editor.redo();
+      const again = await hash();
+      const all = nodes();
+      editor.shadowRoot.querySelectorAll("[part=history] button")[2].click();
+      const chosen = await hash();
+      editor.reset();
+      const databases = await indexedDB.databases();
+      return { source, first, second, undone, redone, bottom, branch, again, all, chosen, cleared: await hash(), left: nodes(), stored: databases.length + localStorage.length, caches: await caches.keys() };
+    });
+    assert.equal(new Set([found.source, found.first, found.second, found.branch]).size, 4);
+    assert.deepEqual([found.undone, found.redone, found.bottom, found.again, found.chosen, found.cleared], [found.first, found.second, found.source, found.branch, found.second, found.source]);
+    assert.deepEqual([found.all, found.left, found.stored], [4, 1, 0]);
+    assert.deepEqual(found.caches, ["earl-weights-v1"]);
+    const limits = await page.evaluate(async () => {
+      const { History, LIMITS } = await import("/web/element/history.js");
+      const history = new History();
+      const picture = () => ({ image: new Blob([]), data: new ImageData(8, 8), recipe: null, result: null, label: "" });
+      for (let at = 0; at < 60; at++) history.add(picture());
+      const line = history.nodes.length;
+      history.clear();
+      for (let at = 0; at < 4; at++) history.add({ ...picture(), image: new Blob([new Uint8Array(20 * 2 ** 20)]) });
+      return [line, LIMITS.nodes, history.nodes.length, history.current.id === history.nodes.at(-1).id];
+    });
+    assert.deepEqual(limits, [50, 50, 3, true]);
+    await page.context().close();
+  });
+
+  test("W4, W13 stop shows what is decided, Continue ends the same; a dropped PNG brings its recipe", async () => {
+    const page = await open(EDITOR.replace("remove the football", "replace the football with a dog"));
+    await place(page);
+    const found = await page.evaluate(async () => {
+      await editor.run();
+      const whole = await t.hash(await editor.toBlob());
+      const file = new File([await editor.toBlob()], "edit.png", { type: "image/png" });
+      editor.undo();
+      document.addEventListener("earl-token", () => editor.stop(), { once: true });
+      const stopped = await editor.run();
+      const states = [editor.state, stopped.tokens.length];
+      await editor.continue();
+      const same = (await t.hash(await editor.toBlob())) === whole;
+      editor.instruction = "";
+      const data = new DataTransfer();
+      data.items.add(file);
+      editor.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+      for (let tries = 0; tries < 100 && !editor.instruction; tries++) await new Promise((resolve) => setTimeout(resolve, 20));
+      return { states, same, restored: editor.instruction, said: editor.shadowRoot.querySelector("[part=status]").textContent };
+    });
+    assert.equal(found.states[0], "stopped");
+    assert.ok(found.states[1] >= 1 && found.states[1] <= 2, `${found.states[1]} tokens`);
+    assert.ok(found.same, "Continue gives the uninterrupted picture");
+    assert.equal(found.restored, "replace the football with a dog");
+    assert.match(found.said, /holds a recipe/);
+    await page.context().close();
+  });
+
+  test("W22 a user's words stay text everywhere in the element", async () => {
+    const page = await open(EDITOR);
+    await place(page);
+    const images = await page.evaluate(async () => {
+      editor.instruction = "<img src=x onerror=alert(1)>";
+      await t.fault(() => editor.run());
+      const { shadowRoot } = editor;
+      return [shadowRoot.querySelectorAll("[role=alert] *").length, shadowRoot.querySelector("[role=alert]").textContent.includes("<"), editor.state];
+    });
+    assert.deepEqual([images[0], images[2]], [0, "error"]);
+    await page.context().close();
+  });
+});
+
+describe("access", () => {
+  test("W34 the whole way by keyboard: instruction, region by arrows and numbers, edit, compare, undo, save", async () => {
+    const page = await open(EDITOR.replace('instruction="remove the football"', ""));
+    await place(page);
+    await page.keyboard.press("Tab");
+    const focused = () => page.evaluate(() => {
+      const at = editor.shadowRoot.activeElement;
+      return at?.getAttribute("part") ?? at?.textContent ?? at?.tagName ?? "";
+    });
+    const until = async (/** @type {RegExp} */ wanted) => {
+      for (let tabs = 0; tabs < 25; tabs++) {
+        if (wanted.test(await focused())) return;
+        await page.keyboard.press("Tab");
+      }
+      assert.fail(`no way by Tab to ${wanted}; at ${await focused()}`);
+    };
+    await page.keyboard.type("make the background pink");
+    await until(/^Region$/);
+    await page.keyboard.press("Enter");
+    await page.evaluate(() => editor.shadowRoot.querySelector("[part=region]").focus());
+    for (const key of ["ArrowLeft", "Shift+ArrowUp", "Alt+ArrowRight", "Alt+Shift+ArrowDown"]) await page.keyboard.press(key);
+    assert.equal(await page.evaluate(() => editor.region), "15,6,33,42");
+    await page.keyboard.press("Tab"); // past the region to the sentence
+    await page.evaluate(() => editor.shadowRoot.querySelector("form input").focus());
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => heard.some(({ name }) => name === "edit"));
+    assert.equal(await page.evaluate(() => editor.result.outside.changed), 0);
+    await page.evaluate(() => editor.shadowRoot.querySelector("[part=handle]").focus());
+    await page.keyboard.press("ArrowRight");
+    assert.equal(await page.evaluate(() => editor.shadowRoot.querySelector("[part~=before]").hidden), false);
+    await until(/^Undo$/);
+    await page.keyboard.press("Enter");
+    assert.equal(await page.evaluate(() => editor.getRecipe()), null);
+    const [download] = await Promise.all([page.waitForEvent("download"), (async () => (await until(/^save$/), page.keyboard.press("Enter")))()]);
+    assert.equal(download.suggestedFilename(), "earl.png");
+    await page.context().close();
+  });
+
+  test("W34 axe finds nothing in any state, light, dark and forced colours; the live region speaks at most eight times an edit", async () => {
+    const page = await open(`<main><h1>Test</h1>${EDITOR.replace("<earl-editor", '<earl-editor history="on" region="8,8,40,40"')}</main><script src="/test/axe.js"></script>`);
+    const check = async (/** @type {string} */ state) => {
+      const found = await page.evaluate(async () => (await axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 90)).join(" | ")}`));
+      assert.deepEqual(found, [], state);
+      assert.ok(await page.evaluate((state) => editor.matches(`:state(${state.split(" ")[0]})`), state), state);
+    };
+    await check("idle");
+    await place(page);
+    await page.evaluate(() => {
+      globalThis.spoken = 0;
+      new MutationObserver((list) => (spoken += list.length > 0 ? 1 : 0)).observe(editor.shadowRoot.querySelector("[part=status]"), { childList: true, characterData: true, subtree: true });
+    });
+    on.server.spoil.set("chunks/", { delay: 2500 });
+    const edit = run(page);
+    await page.waitForFunction(() => editor.matches(':state(downloading)'));
+    await check("downloading");
+    on.server.spoil.clear();
+    await edit;
+    assert.ok((await page.evaluate(() => spoken)) <= 8, `${await page.evaluate(() => spoken)} times`);
+    for (const [name, media] of /** @type {const} */ ([["light", { colorScheme: "light" }], ["dark", { colorScheme: "dark" }], ["forced", { forcedColors: "active" }]])) {
+      await page.emulateMedia(media);
+      await check(`ready in ${name}`);
+      await page.screenshot({ path: join(artifacts, `element-${name}.png`), fullPage: true });
+    }
+    await page.emulateMedia({ forcedColors: "none", colorScheme: "light" });
+    await page.evaluate(() => editor.stop());
+    await page.evaluate(async () => {
+      document.addEventListener("earl-token", () => editor.stop(), { once: true });
+      await editor.run();
+    });
+    await check("stopped");
+    await page.evaluate(() => ((editor.instruction = "remove the zebra"), t.fault(() => editor.run())));
+    await check("error");
+    await page.context().close();
+  });
+
+  test("W34 reduced motion stops transitions; at 400 % nothing is lost; targets are 24 pixels at least", async () => {
+    const page = await open(EDITOR, { viewport: { width: 320, height: 256 }, reducedMotion: "reduce" });
+    await place(page);
+    await run(page);
+    const found = await page.evaluate(() => {
+      const buttons = [...editor.shadowRoot.querySelectorAll("button, input")].filter((one) => one.checkVisibility());
+      return {
+        wide: document.documentElement.scrollWidth, moving: buttons.filter((one) => getComputedStyle(one).transitionDuration !== "0s").length,
+        small: buttons.filter((one) => Math.min(one.getBoundingClientRect().width, one.getBoundingClientRect().height) < 24).map((one) => one.outerHTML.slice(0, 60)),
+        cut: buttons.filter((one) => one.getBoundingClientRect().right > innerWidth + 1).length,
+      };
+    });
+    assert.deepEqual(found, { wide: 320, moving: 0, small: [], cut: 0 });
+    await page.context().close();
+  });
+
+  test("the console stays silent, but for what the tests provoke", () => {
+    assert.deepEqual(on.noise.filter((line) => !/404|503|Failed to load resource/.test(line)), []);
+  });
+});

@@ -1,0 +1,55 @@
+// @ts-check
+/** What all browser tests share: the site served, Chromium, a blank page with the tools of `tools.js`. */
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+import { serve } from "./server.js";
+
+const here = dirname(fileURLToPath(import.meta.url));
+export const site = process.env["EARL_SITE"] ?? join(here, "../../dist");
+export const artifacts = join(here, "artifacts");
+const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
+export const GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+
+export const manifest = JSON.parse(readFileSync(join(site, "models/tiny/manifest.json"), "utf8"));
+/** Bytes of distinct chunks. */
+export const weightBytes = [...new Map(manifest.chunks.map((/** @type {any} */ chunk) => [chunk.sha256, chunk.length])).values()].reduce((a, b) => a + b, 0);
+export const chunkCount = new Set(manifest.chunks.map((/** @type {any} */ chunk) => chunk.sha256)).size;
+
+/** @param {string} sha */
+export const chunkFile = (sha) => readFileSync(join(site, `models/tiny/chunks/${sha}.bin`));
+
+/** @typedef {import("./server.js").Server} Server */
+/** @typedef {{ server: Server, browser: import("playwright-core").Browser, blank: (context?: import("playwright-core").BrowserContext) => Promise<import("playwright-core").Page>,
+ *   fresh: () => Promise<import("playwright-core").Page>, noise: string[], close: () => Promise<void> }} Bench */
+
+/** A page with a body of its own under the site's policy. @param {string} body */
+export const html = (body) => Buffer.from(`<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><link rel="stylesheet" href="/test/page.css"><title>test</title><body>${body}</body></html>`);
+
+/** @param {string[]} [flags] @returns {Promise<Bench>} */
+export async function bench(flags = []) {
+  const server = await serve(site);
+  server.files.set("/test/tools.js", readFileSync(join(here, "tools.js")));
+  server.files.set("/test/blank.html", html(""));
+  server.files.set("/test/page.css", Buffer.from("body { background: Canvas; color: CanvasText; }"));
+  server.files.set("/favicon.ico", Buffer.from(""));
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", ...flags] });
+  /** @type {string[]} */
+  const noise = [];
+  const blank = async (context = browser.contexts()[0]) => {
+    const page = await (context ?? (await browser.newContext())).newPage();
+    page.on("console", (message) => ["error", "warning"].includes(message.type()) && noise.push(message.text()));
+    page.on("pageerror", (error) => noise.push(String(error)));
+    await page.goto(`${server.url}test/blank.html`);
+    return page;
+  };
+  return {
+    server, browser, blank, noise,
+    fresh: async () => blank(await browser.newContext()),
+    close: async () => {
+      await browser.close();
+      await server.close();
+    },
+  };
+}

@@ -1,0 +1,41 @@
+// @ts-check
+/** Writes the npm package into a folder: `node tests/web/pack.js SITE OUT`. Same files as the site, declarations beside them. */
+import { execFileSync } from "node:child_process";
+import { cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const root = resolve(here, "../..");
+/** Scripts of the page alone. */
+const PAGE = ["app.js", "composer.js", "demo.js", "install.js", "picture.js", "samples.js", "scene.js", "view.js", "style.css"];
+
+/** @param {string} site @param {string} out */
+export function pack(site, out) {
+  rmSync(out, { recursive: true, force: true });
+  mkdirSync(join(out, "dist"), { recursive: true });
+  for (const name of readdirSync(join(site, "web"))) {
+    if (!PAGE.includes(name) && !["assets", "npm"].includes(name)) cpSync(join(site, "web", name), join(out, "dist", name), { recursive: true });
+  }
+  for (const name of ["jsx.js", "jsx.d.ts"]) cpSync(join(root, "web/npm", name), join(out, "dist", name));
+  cpSync(join(root, "web/types.d.ts"), join(out, "dist/types.d.ts"));
+  for (const name of ["package.json", "README.md"]) cpSync(join(root, "web/npm", name), join(out, name));
+  for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) cpSync(join(root, name), join(out, name));
+  cpSync(join(root, "web/element/custom-elements.json"), join(out, "custom-elements.json"));
+  cpSync(join(site, "models"), join(out, "models"), { recursive: true });
+  declare(out);
+}
+
+/** Declarations from the JSDoc types. @param {string} out */
+function declare(out) {
+  const config = join(out, "tsconfig.json");
+  writeFileSync(config, JSON.stringify({
+    extends: join(here, "tsconfig.json"),
+    compilerOptions: { noEmit: false, declaration: true, emitDeclarationOnly: true, stripInternal: true, rootDir: join(root, "web"), outDir: join(out, "dist") },
+    include: [], files: ["api.js", "worker.js", "element/element.js", "element/define.js"].map((name) => join(root, "web", name)),
+  }));
+  execFileSync(process.execPath, [join(here, "node_modules/typescript/bin/tsc"), "-p", config], { stdio: "inherit" });
+  rmSync(config);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) pack(resolve(process.argv[2] ?? ""), resolve(process.argv[3] ?? ""));

@@ -1,0 +1,67 @@
+// @ts-check
+/** Runs in the page under test: pictures, and short forms for what tests ask. Served as `/test/tools.js`. */
+import * as api from "/web/api.js";
+import { samples } from "/web/samples.js";
+import { Drawings } from "/web/scene.js";
+
+/** A sample scene as the page draws it. @param {number} at */
+export async function scene(at) {
+  const drawings = await Drawings.load(new URL("/web/assets/", location.href));
+  const context = new OffscreenCanvas(64, 64).getContext("2d", { willReadFrequently: true });
+  drawings.paint(context, samples(drawings.world)[at].scene);
+  return context.getImageData(0, 0, 64, 64);
+}
+
+/** A picture of any size by chance numbers, with transparent parts if asked. @param {number} width @param {number} height @param {boolean} [alpha] */
+export function noise(width, height, alpha = false) {
+  let state = width * 7919 + height;
+  const next = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) >>> 24;
+  const data = new Uint8ClampedArray(width * height * 4);
+  for (let at = 0; at < data.length; at++) data[at] = at % 4 === 3 && !alpha ? 255 : next();
+  return new ImageData(data, width, height);
+}
+
+/** @param {ImageData | OffscreenCanvas} picture @param {string} [type] */
+export async function file(picture, type = "image/png") {
+  const canvas = new OffscreenCanvas(picture.width, picture.height);
+  canvas.getContext("2d").putImageData(picture, 0, 0);
+  return canvas.convertToBlob({ type });
+}
+
+/** RGBA of a PNG as the browser decodes it. @param {Blob} blob */
+export async function pixels(blob) {
+  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0);
+  return context.getImageData(0, 0, bitmap.width, bitmap.height);
+}
+
+/** SHA-256, hex. @param {Blob | ArrayBuffer} what */
+export async function hash(what) {
+  const bytes = what instanceof Blob ? await what.arrayBuffer() : what;
+  return Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** The code an act fails with, and the rest of the error. @param {() => Promise<unknown>} act */
+export async function fault(act) {
+  try {
+    await act();
+    return { code: "none", name: "", hint: "", retryable: false, message: "", detail: {} };
+  } catch (error) {
+    const { name, code, hint, retryable, message, detail } = error;
+    return { code: code ?? name, name, hint: hint ?? "", retryable, message, detail: JSON.parse(JSON.stringify(detail ?? {})) };
+  }
+}
+
+/** The page's editor on the CPU. @param {object} [options] */
+export const create = (options = {}) => api.createEditor({ model: "/models/tiny/", backend: "cpu", ...options });
+
+/** An editor, its download's events, and what it said in the end. @param {object} [options] */
+export async function watched(options = {}) {
+  const events = [];
+  const monitor = (target) => target.addEventListener("downloadprogress", (event) => events.push({ loaded: event.loaded, total: event.total, ...event.detail }));
+  const editor = await create({ monitor, ...options });
+  return { editor, events };
+}
+
+export { api };

@@ -1,0 +1,401 @@
+// @ts-check
+/**
+ * `<earl-editor>`: a picture, a sentence, an edit. Registering is `define.js`'s business.
+ *
+ *   idle → downloading → ready ⇄ running → stopped | ready | error
+ *
+ * @typedef {import("../types").Rect} Rect
+ * @typedef {import("../types").EditResult} EditResult
+ * @typedef {import("../types").Recipe} Recipe
+ */
+import { EarlError, fromFragment, fromPng, toFragment, withoutText } from "../api.js";
+import { failure } from "../errors.js";
+import { ATTRIBUTES, upgrade } from "./attributes.js";
+import { FormElement, recalled } from "./form.js";
+import { showCandidates, showHistory } from "./gallery.js";
+import { History } from "./history.js";
+import { listen, whenSeen } from "./listeners.js";
+import { Loader } from "./loader.js";
+import { RegionBox, rectText } from "./region.js";
+import { createOptions, editOptions } from "./requests.js";
+import { download, openPicture, pngOf } from "./source.js";
+import { TEXTS, sentence } from "./texts.js";
+import { View } from "./view.js";
+
+/** @typedef {"idle" | "downloading" | "ready" | "running" | "stopped" | "error"} State */
+
+/** The element. */
+export class EarlEditor extends FormElement {
+  static observedAttributes = Object.keys(ATTRIBUTES);
+  /** Every word the element says. */
+  static texts = { ...TEXTS };
+
+  #view = new View(this.attachShadow({ mode: "open", delegatesFocus: true }), EarlEditor.texts);
+  #history = new History();
+  #region = new RegionBox(this.#view, (text) => (this.region = text));
+  #loader = new Loader({
+    options: () => ({
+      ...createOptions(this), signal: this.#life.signal,
+      confirm: (bytes) => this.#tell("before-download", { bytes: bytes.missing, cached: bytes.stored, url: bytes.url }, true),
+    }),
+    starts: () => this.#setState("downloading"),
+    ready: (editor) => {
+      this.#setState("ready");
+      this.#tell("ready", { info: editor.info });
+    },
+    failed: (error) => this.#failed(error),
+    progress: (event) => this.#progress(event),
+  });
+  /** @type {AbortController} */ #life = new AbortController();
+  /** @type {{ stream: import("../api.js").EditStream, abort: AbortController } | null} */ #running = null;
+  /** @type {import("../types").Checkpoint | null} */ #checkpoint = null;
+  /** @type {State} */ #state = "idle";
+  /** @type {import("../types").ImageInput | null} */ #image = null;
+  #opening = 0;
+
+  constructor() {
+    super();
+    this.#listen();
+    this.#setState("idle");
+  }
+
+  /** One of `idle downloading ready running stopped error`. */
+  get state() {
+    return this.#state;
+  }
+
+  /** The picture: anything `edit()` takes. Setting it takes the place of `src`. */
+  get image() {
+    return this.#image;
+  }
+
+  set image(image) {
+    this.#image = image;
+    if (image !== null) this.#open(image).catch((error) => this.#failed(error));
+  }
+
+  /** The last edit. @returns {EditResult | null} */
+  get result() {
+    return this.#history.current?.result ?? null;
+  }
+
+  connectedCallback() {
+    if (this.#life.signal.aborted) this.#life = new AbortController();
+    upgrade(this);
+    this.rememberValue(this.#life.signal);
+    this.#refresh();
+    this.validate(EarlEditor.texts.required, this.#view.instruction);
+    if (this.reveal === "" || this.reveal === "auto") whenSeen(this, this.#life.signal, () => void this.#loader.get().catch(() => undefined));
+  }
+
+  disconnectedCallback() {
+    // A move in the document connects again at once.
+    queueMicrotask(() => !this.isConnected && this.#close());
+  }
+
+  /** @param {string} name @param {string | null} old @param {string | null} value */
+  attributeChangedCallback(name, old, value) {
+    if (old === value) return;
+    if (name === "src" && value) this.image = value;
+    if (name === "poster") {
+      this.#view.poster.hidden = !value || this.#history.current !== null;
+      if (value) this.#view.poster.src = value;
+    }
+    if (name === "instruction" && this.#view.instruction.value !== value) this.#view.instruction.value = value ?? "";
+    if (name === "alt" && this.#history.current) this.#view.after.setAttribute("aria-label", value || EarlEditor.texts.picture);
+    if (name === "region") this.#showRegion();
+    if (name === "recipe" && value) this.#recipeAttribute(value);
+    if (["model", "model-hash", "backend"].includes(name)) this.#dropEditor();
+    if (name === "required") this.validate(EarlEditor.texts.required, this.#view.instruction);
+    this.#refresh();
+  }
+
+  formResetCallback() {
+    this.reset();
+  }
+
+  /** @param {boolean} disabled by a fieldset or its own attribute */
+  formDisabledCallback(disabled) {
+    if (disabled) this.#running?.abort.abort(failure("E_STATE", "the editor was disabled"));
+    this.#refresh(disabled);
+  }
+
+  /** @param {File | string | FormData | null} state what `setValue` gave the browser to remember */
+  formStateRestoreCallback(state) {
+    const image = recalled(state);
+    if (image) this.#open(image, true).catch((error) => this.#failed(error));
+  }
+
+  /** Edits the picture on the stage. @returns {Promise<EditResult>} */
+  async run() {
+    return this.#edit(null);
+  }
+
+  /** Ends the edit in progress at its next token; its checkpoint. @returns {Promise<import("../types").Checkpoint | null>} */
+  async stop() {
+    return this.#running ? this.#running.stream.stop() : null;
+  }
+
+  /** Goes on with a stopped edit. @returns {Promise<EditResult>} */
+  async continue() {
+    if (!this.#checkpoint) throw failure("E_STATE", "no edit was stopped", { hint: "call `run()`" });
+    return this.#edit(this.#checkpoint);
+  }
+
+  undo() {
+    this.#goTo(this.#history.undo());
+  }
+
+  redo() {
+    this.#goTo(this.#history.redo());
+  }
+
+  /** Forgets all edits and shows the picture as it came. */
+  reset() {
+    this.#running?.abort.abort(failure("E_STATE", "the editor was reset"));
+    const first = this.#history.nodes.find((node) => node.parent === null && !node.recipe) ?? null;
+    this.#history.clear();
+    this.#checkpoint = null;
+    if (first) this.#history.add(first);
+    this.#goTo(this.#history.current);
+    if (this.#state !== "downloading") this.#setState(this.#loader.isThere ? "ready" : "idle");
+  }
+
+  /** The picture on the stage as a file. @param {string} [type] @returns {Promise<Blob | null>} */
+  async toBlob(type = "image/png") {
+    const node = this.#history.current;
+    if (!node) return null;
+    return type === "image/png" && node.image.type === type ? node.image : pngOf(node.data, type);
+  }
+
+  /** Hands the picture over as a download. @param {{ recipe?: boolean }} [options] @returns {Promise<Blob | null>} null if a listener forbade it */
+  async save({ recipe = this.#view.withRecipe.checked } = {}) {
+    let blob = await this.toBlob();
+    if (!blob) return null;
+    if (!recipe) blob = new Blob([withoutText(new Uint8Array(await blob.arrayBuffer()))], { type: "image/png" });
+    if (!this.#tell("before-save", { image: blob }, true)) return null;
+    download(blob, "earl.png");
+    return blob;
+  }
+
+  /** Of the picture on the stage; null if it is no edit. @returns {Recipe | null} */
+  getRecipe() {
+    return this.#history.current?.recipe ?? null;
+  }
+
+  /** Takes instruction and settings from a recipe; the picture must be the one it was made from. @param {Recipe} recipe */
+  setRecipe(recipe) {
+    const checked = fromFragment(toFragment(recipe));
+    if (!checked) throw failure("E_RECIPE_MISMATCH", "this is no recipe");
+    this.instruction = checked.instruction;
+    this.seed = BigInt(checked.seed);
+    this.lock = checked.lock;
+    this.candidates = 1;
+    if (Array.isArray(checked.region) && checked.region[0]) this.region = rectText(checked.region[0]);
+    else this.removeAttribute("region");
+    this.#wanted = checked;
+  }
+
+  /** A recipe that is to be followed by the next edit. @type {Recipe | null} */
+  #wanted = null;
+
+  /** @param {string} text */
+  #recipeAttribute(text) {
+    try {
+      const recipe = fromFragment(text.startsWith("r=") ? text : `r=${text}`);
+      if (recipe) this.setRecipe(recipe);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #listen() {
+    listen(this, this.#view, {
+      run: () => this.run(), stop: () => this.stop(), goOn: () => this.continue(), undo: () => this.undo(), redo: () => this.redo(),
+      save: () => this.save(), clear: () => this.reset(), region: () => this.#region.toggle(), take: (file) => this.#take(file),
+      dice: () => {
+        this.seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+        return this.run();
+      },
+      typed: (text) => this.setAttribute("instruction", text),
+      touched: () => void (this.reveal === "interaction" && this.#loader.get().catch(() => undefined)),
+    });
+  }
+
+  /** A file a person hands over. @param {File} file */
+  #take(file) {
+    if (this.#locked) return;
+    this.image = file;
+  }
+
+  get #locked() {
+    return this.disabled || this.readOnly || this.#running !== null || this.matches(":disabled");
+  }
+
+  /** A picture comes onto the stage. @param {import("../types").ImageInput} input @param {boolean} [edited] */
+  async #open(input, edited = false) {
+    const turn = ++this.#opening;
+    const { data, file } = await openPicture(input, this.#life.signal);
+    if (turn !== this.#opening) return; // a later picture came first
+    const recipe = fromPng(new Uint8Array(await file.arrayBuffer()));
+    this.#history.clear();
+    this.#checkpoint = null;
+    this.#history.add({ image: file, data, recipe: edited ? recipe : null, result: null, label: EarlEditor.texts.original });
+    this.#goTo(this.#history.current);
+    if (!recipe || edited) return;
+    this.setRecipe(recipe);
+    this.#wanted = null; // the picture at hand is the result, not what the recipe starts from
+    this.#view.say("restored", { instruction: recipe.instruction });
+  }
+
+  /** @param {import("../types").DownloadProgressEvent} event */
+  #progress({ loaded, detail }) {
+    if (this.#state === "downloading") this.#view.downloading(loaded);
+    this.#tell("progress", { phase: "download", done: detail.bytesLoaded, total: detail.bytesTotal });
+  }
+
+  /** @param {import("../types").Checkpoint | null} resume @returns {Promise<EditResult>} */
+  async #edit(resume) {
+    if (this.#running) throw failure("E_STATE", "an edit is running", { hint: "wait for it, or call `stop()`" });
+    const from = this.#history.current;
+    const abort = new AbortController();
+    try {
+      if (this.disabled || this.readOnly || this.matches(":disabled")) throw failure("E_STATE", "the editor is disabled", { hint: "remove `disabled` and `readonly`" });
+      if (!from) throw failure("E_OPTION", "there is no picture to edit", { hint: "set `src`, or open a picture" });
+      const editor = await this.#loader.get();
+      this.#life.signal.throwIfAborted();
+      const signal = AbortSignal.any([abort.signal, this.#life.signal]);
+      const stream = editor.stream({ image: from.image, signal, maps: this.maps, ...editOptions(this, resume, this.#wanted) });
+      this.#running = { stream, abort };
+      this.#checkpoint = null;
+      this.#setState("running");
+      this.#view.show(from.data, null, this.alt);
+      this.#view.boxes([], 1);
+      for await (const event of stream) this.#hear(event);
+      const result = await stream.result;
+      this.#finish(from, result);
+      return result;
+    } catch (error) {
+      this.#running = null;
+      this.#goTo(this.#history.current);
+      this.#failed(error);
+      throw error;
+    }
+  }
+
+  /** @param {import("../types").EditEvent} event */
+  #hear(event) {
+    if (event.type === "token") this.#tell("token", { token: event.token });
+    else if (event.type === "plan") this.#tell("plan", { plan: event.plan });
+    else if (event.type === "candidate") this.#tell("candidate", { candidate: event.candidate });
+    else if (event.type === "stopped") {
+      this.#checkpoint = event.checkpoint;
+      this.#tell("stop", { checkpoint: event.checkpoint });
+    } else if (event.type === "paint") {
+      this.#view.paint(event.rect, event.bitmap);
+      this.#tell("paint", { rect: event.rect });
+    }
+  }
+
+  /** @param {import("./history.js").Node} from @param {EditResult} result */
+  #finish(from, result) {
+    this.#running = null;
+    this.#wanted = null;
+    if (this.#checkpoint) {
+      this.#setState("stopped");
+      this.#view.show(result.data, from.data, this.alt);
+      return;
+    }
+    this.#history.add({ image: result.image, data: result.data, recipe: result.recipe, result, label: result.recipe.instruction });
+    this.#setState("ready");
+    this.#goTo(this.#history.current);
+    this.#tell("edit", { image: result.image, result, seed: result.recipe.seed });
+    const { pixels, changed } = result.outside;
+    const doubts = [result.doubt, ...result.notes].filter(Boolean).join("; ");
+    this.#view.say(pixels === 0 ? "whole" : "done", { pixels: pixels.toLocaleString("en"), changed });
+    this.#view.fault(doubts);
+  }
+
+  /** @param {import("./history.js").Node | null} node */
+  #goTo(node) {
+    this.#view.fault("");
+    if (node) {
+      const { result } = node;
+      this.#view.show(node.data, result ? this.#history.before(node) : null, this.alt);
+      this.#view.boxes(result?.plan ?? [], result ? result.canvas.side / result.canvas.patch : 1);
+      this.#setValue(node.recipe ? node.image : null);
+    }
+    showHistory(this.#view, this.#history, this.getAttribute("history") === "on", (id) => this.#running || this.#goTo(this.#history.go(id)));
+    showCandidates(this.#view, node, (candidate) => this.#choose(candidate));
+    this.#showRegion();
+    this.#refresh();
+  }
+
+  /** Another candidate of the edit on the stage takes its place. @param {import("../types").Candidate} candidate */
+  #choose(candidate) {
+    const node = this.#history.current;
+    if (!node?.result || this.#running) return;
+    const { image, data, recipe, plan, outside, tokens } = candidate;
+    node.result = { ...node.result, image, data, recipe, plan, outside, tokens };
+    Object.assign(node, { image, data, recipe });
+    this.#goTo(node);
+    this.#tell("edit", { image, result: node.result, seed: recipe.seed });
+  }
+
+  #showRegion() {
+    this.#region.show(this.region, this.#history.current?.data ?? null);
+  }
+
+  /** @param {Blob | null} image */
+  #setValue(image) {
+    this.setValue(image);
+    this.validate(EarlEditor.texts.required, this.#view.instruction);
+  }
+
+  /** @param {boolean} [disabled] */
+  #refresh(disabled = this.disabled || (this.isConnected && this.matches(":disabled"))) {
+    const history = this.#history;
+    this.#view.enable({
+      disabled, closed: disabled || this.readOnly, running: this.#running !== null, stopped: this.#checkpoint !== null,
+      picture: history.current !== null, undo: history.canUndo, redo: history.canRedo,
+    });
+    this.#view.heat(this.maps ? this.result?.maps ?? null : null);
+  }
+
+  /** @param {unknown} error */
+  #failed(error) {
+    if (this.#life.signal.aborted) return;
+    const known = error instanceof EarlError;
+    this.#setState("error");
+    this.#view.fault(known ? `${sentence(error.message)} ${sentence(error.hint)}` : sentence(String(error instanceof Error ? error.message : error)));
+    this.#tell("error", known ? { code: error.code, message: error.message, hint: error.hint, error } : { code: "", message: String(error), hint: "", error });
+  }
+
+  /** @param {State} state */
+  #setState(state) {
+    const old = this.#state;
+    this.#state = state;
+    this.showState(state, old);
+    this.#view.progress.hidden = state !== "downloading";
+    if (["idle", "ready", "running", "stopped"].includes(state)) this.#view.say(/** @type {"idle"} */ (state));
+    this.#refresh();
+    if (old !== state) this.#tell("statechange", { state, old });
+  }
+
+  /** @param {string} name @param {object} detail @param {boolean} [cancelable] */
+  #tell(name, detail, cancelable = false) {
+    return this.dispatchEvent(new CustomEvent(`earl-${name}`, { bubbles: true, composed: true, cancelable, detail }));
+  }
+
+  #dropEditor() {
+    this.#loader.drop();
+    if (this.#state === "ready") this.#setState("idle");
+  }
+
+  /** Out of the document: aborts, frees the worker; back in, it starts anew. */
+  #close() {
+    this.#life.abort(failure("E_DESTROYED", "the element left the page"));
+    this.#dropEditor();
+    this.#setState("idle");
+  }
+}

@@ -1,0 +1,230 @@
+// @ts-check
+/**
+ * The element's shadow tree: made once, never rebuilt, so that the focus stays where it is.
+ * User text enters as text nodes only.
+ * @typedef {import("../types").Rect} Rect
+ */
+import { styles } from "./style.js";
+import { fill } from "./texts.js";
+
+/** The live region speaks at these parts of a download. */
+const QUARTER = 25;
+
+/** @template {keyof HTMLElementTagNameMap} K @param {K} tag @param {Record<string, string>} [attributes] @param {(Node | string)[]} [children] */
+export function make(tag, attributes = {}, children = []) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** @param {string} name @param {Node[]} [fallback] */
+const slot = (name, fallback = []) => make("slot", { name }, fallback);
+
+/** @param {HTMLCanvasElement} canvas */
+function context(canvas) {
+  const found = canvas.getContext("2d", { willReadFrequently: true });
+  if (!found) throw new Error("no 2d canvas");
+  return found;
+}
+
+/** Everything inside the element. */
+export class View {
+  after = make("canvas", { part: "canvas after", class: "after" });
+  before = make("canvas", { part: "canvas before", class: "before", "aria-hidden": "true" });
+  map = make("canvas", { part: "map", class: "map", "aria-hidden": "true" });
+  plan = make("div", { "aria-hidden": "true" });
+  region = make("div", { part: "region", class: "region", role: "group", tabindex: "0" }, [make("div", { class: "corner" })]);
+  poster = make("img", { alt: "" });
+  handle = make("input", { part: "handle", class: "handle", type: "range", min: "0", max: "100", value: "0" });
+  instruction = make("input", { type: "text", maxlength: "400", enterkeyhint: "go", autocomplete: "off", spellcheck: "false" });
+  run = make("button", { part: "run", class: "run", type: "submit" });
+  stop = make("button", { part: "stop", type: "button" });
+  goOn = make("button", { type: "button" });
+  open = make("button", { type: "button" });
+  undo = make("button", { type: "button" });
+  redo = make("button", { type: "button" });
+  dice = make("button", { type: "button" });
+  regionToggle = make("button", { type: "button", "aria-pressed": "false" });
+  save = make("button", { part: "save", type: "button" });
+  withRecipe = make("input", { type: "checkbox" });
+  clear = make("button", { type: "button" });
+  file = make("input", { type: "file", accept: "image/*", tabindex: "-1", "aria-hidden": "true" });
+  bar = make("progress", { part: "bar", max: "1", value: "0" });
+  candidates = make("div", { part: "candidates", class: "candidates", role: "group" });
+  history = make("div", { part: "history", class: "history", role: "group" });
+  status = make("p", { part: "status", class: "status", "aria-live": "polite" });
+  error = make("p", { class: "error", role: "alert" });
+  fields = { x: number(), y: number(), width: number(), height: number() };
+
+  /** @param {ShadowRoot} root @param {typeof import("./texts.js").TEXTS} texts */
+  constructor(root, texts) {
+    root.adoptedStyleSheets = [styles()];
+    this.texts = texts;
+    this.withRecipe.checked = true;
+    this.fieldRow = make("div", { class: "fields" }, Object.values(this.fields).map((field) => make("label", {}, [make("span"), field])));
+    this.stage = make("div", { part: "stage", class: "stage" }, [
+      slot("poster", [this.poster]), this.after, this.before, this.map, make("div", { class: "grid", "aria-hidden": "true" }), this.plan, this.region,
+    ]);
+    this.form = make("form", { class: "ask" }, [make("div", { class: "field" }, [slot("instruction", [this.instruction])]), this.run, this.stop, this.goOn]);
+    this.keep = make("label", {}, [this.withRecipe, make("span")]);
+    this.toolbar = make("div", { part: "toolbar", class: "toolbar", role: "group" }, [
+      this.open, this.undo, this.redo, this.dice, this.regionToggle, this.save, this.keep, this.clear, slot("toolbar"),
+    ]);
+    this.progress = make("div", { part: "progress" }, [slot("progress", [this.bar])]);
+    this.file.hidden = true;
+    root.append(
+      this.stage, this.handle, slot("samples"), this.form, this.fieldRow, this.progress, this.candidates, this.toolbar, this.history,
+      this.status, slot("error", [this.error]), make("slot"), slot("footer"), this.file,
+    );
+    for (const part of [this.handle, this.before, this.map, this.region, this.fieldRow, this.progress, this.stop, this.goOn, this.error, this.poster, this.clear]) part.hidden = true;
+    this.handle.addEventListener("input", () => this.#reveal());
+    this.translate();
+  }
+
+  /** Puts the words in. */
+  translate() {
+    const { texts } = this;
+    const say = (/** @type {HTMLElement} */ element, /** @type {string} */ text) => void (element.textContent = text);
+    say(this.run, texts.run);
+    say(this.stop, texts.stop);
+    say(this.goOn, texts.goOn);
+    say(this.open, texts.open);
+    say(this.undo, texts.undo);
+    say(this.redo, texts.redo);
+    say(this.dice, texts.dice);
+    say(this.regionToggle, texts.region);
+    say(this.save, texts.save);
+    say(this.clear, texts.clear);
+    const label = (/** @type {HTMLElement} */ element, /** @type {string} */ text) => element.setAttribute("aria-label", text);
+    label(this.handle, texts.compare);
+    label(this.region, texts.regionBox);
+    label(this.bar, texts.progress);
+    label(this.candidates, texts.candidates);
+    label(this.history, texts.history);
+    label(this.toolbar, texts.toolbar);
+    label(this.instruction, texts.instruction);
+    this.instruction.placeholder = texts.placeholder;
+    const names = [texts.left, texts.top, texts.width, texts.height];
+    this.fieldRow.querySelectorAll("span").forEach((span, at) => say(span, names[at] ?? ""));
+    const keep = this.keep.querySelector("span");
+    if (keep) say(keep, texts.withRecipe);
+  }
+
+  /** Shows a picture; with `before`, one that can be compared. @param {ImageData} data @param {ImageData | null} before @param {string} alt */
+  show(data, before, alt) {
+    this.#forget();
+    this.poster.hidden = true;
+    this.#put(this.after, data);
+    this.after.setAttribute("role", "img");
+    this.after.setAttribute("aria-label", alt || this.texts.picture);
+    if (before) this.#put(this.before, before);
+    this.handle.hidden = before === null;
+    this.handle.value = "0";
+    this.#reveal();
+  }
+
+  /** @param {HTMLCanvasElement} canvas @param {ImageData} data */
+  #put(canvas, data) {
+    canvas.width = data.width;
+    canvas.height = data.height;
+    canvas.classList.toggle("pixels", data.width <= 256);
+    context(canvas).putImageData(data, 0, 0);
+  }
+
+  #reveal() {
+    const share = Number(this.handle.value);
+    this.before.hidden = this.handle.hidden || share === 0;
+    this.before.style.clipPath = `inset(0 ${100 - share}% 0 0)`;
+    this.handle.setAttribute("aria-valuetext", `${share} %`);
+  }
+
+  /** Rows that wait for the next frame. @type {{ rect: Rect, bitmap: ImageBitmap }[]} */
+  #paints = [];
+
+  /** Lays a finished row on the picture, at the next frame. @param {Rect} rect @param {ImageBitmap} bitmap */
+  paint(rect, bitmap) {
+    if (this.#paints.push({ rect, bitmap }) > 1) return;
+    requestAnimationFrame(() => {
+      const target = context(this.after);
+      target.imageSmoothingEnabled = false;
+      for (const { rect, bitmap } of this.#paints) target.drawImage(bitmap, rect.x, rect.y, rect.width, rect.height);
+      this.#forget();
+    });
+  }
+
+  #forget() {
+    for (const { bitmap } of this.#paints.splice(0)) bitmap.close();
+  }
+
+  /** Which buttons work. @param {Record<"disabled" | "closed" | "running" | "stopped" | "picture" | "undo" | "redo", boolean>} can */
+  enable({ disabled, closed, running, stopped, picture, undo, redo }) {
+    this.run.disabled = this.dice.disabled = closed || running || !picture;
+    this.run.hidden = running;
+    this.stop.hidden = !running;
+    this.goOn.hidden = !stopped || running;
+    this.open.disabled = this.regionToggle.disabled = this.instruction.disabled = closed || running;
+    this.undo.disabled = closed || running || !undo;
+    this.redo.disabled = closed || running || !redo;
+    this.save.disabled = disabled || !picture;
+  }
+
+  #spoken = -1;
+
+  /** Shows a download; the live region speaks at its quarters. @param {number} share 0 to 1 */
+  downloading(share) {
+    this.progress.hidden = false;
+    this.bar.value = share;
+    const quarter = Math.floor((share * 100) / QUARTER) * QUARTER;
+    if (quarter === this.#spoken) return;
+    this.#spoken = quarter;
+    this.say("downloading", { percent: quarter });
+  }
+
+  /** @param {import("../types").Plan} plan @param {number} cells cells a side */
+  boxes(plan, cells) {
+    const part = (/** @type {number} */ at) => `${(100 * at) / cells}%`;
+    this.plan.replaceChildren(...plan.filter((step) => step.cells > 0).map((step) => {
+      const box = make("div", { part: "plan-box", class: `plan-box ${step.verb}` }, [make("span", {}, [`${step.verb} ${step.tint ? `${step.tint} ` : ""}${step.name}`])]);
+      Object.assign(box.style, { left: part(step.col), top: part(step.row), width: part(step.cells), height: part(step.cells) });
+      return box;
+    }));
+  }
+
+  /** Shows entropy as a heat map; none hides it. @param {import("../types").Maps | null} maps */
+  heat(maps) {
+    this.map.hidden = maps === null;
+    if (!maps) return;
+    const image = new ImageData(maps.cols, maps.rows);
+    const highest = maps.entropy.reduce((most, value) => (value > most ? value : most), 1e-6);
+    maps.entropy.forEach((value, at) => image.data.set(Number.isNaN(value) ? [0, 0, 0, 0] : [230, 60, 40, Math.round((200 * value) / highest) + 20], at * 4));
+    this.#put(this.map, image);
+  }
+
+  /** A button with a small picture. @param {string} part @param {string} label @param {ImageData} data @param {boolean} chosen @param {() => void} act */
+  thumbnail(part, label, data, chosen, act) {
+    const canvas = make("canvas");
+    this.#put(canvas, data);
+    const button = make("button", { type: "button", class: part, "aria-label": label, "aria-pressed": String(chosen), title: label }, [canvas]);
+    if (part === "candidate") button.setAttribute("part", part);
+    button.addEventListener("click", act);
+    return button;
+  }
+
+  /** @param {keyof typeof import("./texts.js").TEXTS} text @param {Record<string, string | number>} [values] */
+  say(text, values = {}) {
+    const words = fill(this.texts[text], values);
+    if (this.status.textContent !== words) this.status.textContent = words;
+  }
+
+  /** @param {string} text */
+  fault(text) {
+    this.error.textContent = text;
+    this.error.hidden = text === "";
+  }
+}
+
+/** A number field. */
+function number() {
+  return make("input", { type: "number", step: "1", min: "0" });
+}

@@ -1,0 +1,3 @@
+// @ts-check
+/** Types only: `import type {} from "earl-editor/jsx"`. */
+export {};

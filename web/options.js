@@ -1,0 +1,99 @@
+// @ts-check
+/** Checks options by name and range; an unknown name is answered with the nearest known one. */
+import { failure } from "./errors.js";
+import { checkRecipe } from "./recipe.js";
+
+const CREATE = ["model", "modelHash", "backend", "storage", "signal", "persist", "workerUrl", "maxMemoryBytes", "monitor", "confirm"];
+const EDIT = ["image", "instruction", "region", "lock", "mode", "seed", "temperature", "candidates", "rank", "paint", "maps", "resume", "recipe", "signal", "onToken"];
+/** Most candidates of an edit. */
+const MAX_CANDIDATES = 16;
+/** Temperature of several candidates, unless one is given: at 0 all would be alike. */
+const WARM = 0.7;
+
+/** Letters to change to get from one word to another. @param {string} a @param {string} b */
+function distance(a, b) {
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
+  for (const [i, letter] of [...a].entries()) {
+    const next = [i + 1];
+    for (const [j, other] of [...b].entries()) {
+      next.push(Math.min((row[j] ?? 0) + (letter.toLowerCase() === other.toLowerCase() ? 0 : 1), (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
+
+/** @param {object} options @param {string[]} known */
+function checkNames(options, known) {
+  for (const name of Object.keys(options)) {
+    if (known.includes(name)) continue;
+    const near = [...known].sort((a, b) => distance(name, a) - distance(name, b))[0];
+    throw failure("E_OPTION", `there is no option \`${name}\``, { hint: `did you mean \`${near}\`?` });
+  }
+}
+
+/** @param {string} name @param {unknown} value @param {readonly string[]} allowed */
+function oneOf(name, value, allowed) {
+  if (value !== undefined && !allowed.includes(/** @type {string} */ (value))) {
+    throw failure("E_OPTION", `option \`${name}\`: \`${String(value)}\` is none of ${allowed.join(", ")}`);
+  }
+}
+
+/** @param {string} name @param {unknown} value @param {number} least @param {number} most @param {boolean} whole */
+function inRange(name, value, least, most, whole) {
+  const fits = typeof value === "number" && value >= least && value <= most && (!whole || Number.isInteger(value));
+  if (value !== undefined && !fits) throw failure("E_OPTION", `option \`${name}\`: ${String(value)} is no ${whole ? "whole " : ""}number in ${least}..=${most}`);
+}
+
+/** @template {import("./types").CreateOptions} T @param {T} options @returns {T} */
+export function checkCreate(options) {
+  checkNames(options, CREATE);
+  oneOf("backend", options.backend, ["auto", "cpu", "webgpu"]);
+  oneOf("storage", options.storage, ["auto", "cache", "opfs", "memory"]);
+  inRange("maxMemoryBytes", options.maxMemoryBytes, 1, Number.MAX_SAFE_INTEGER, false);
+  if (options.modelHash !== undefined && !/^[0-9a-f]{64}$/i.test(options.modelHash)) throw failure("E_OPTION", "option `modelHash`: not 64 hexadecimal digits");
+  return options;
+}
+
+/** @param {unknown} seed */
+function seedText(seed) {
+  const fits = (typeof seed === "bigint" && seed >= 0n && seed < 2n ** 64n) || (typeof seed === "number" && Number.isSafeInteger(seed) && seed >= 0);
+  if (!fits) throw failure("E_OPTION", `option \`seed\`: ${String(seed)} is no whole number in 0..2^64`);
+  return String(seed);
+}
+
+/** Every option of an edit with its value, ready for the worker. @param {import("./types").EditOptions} options @returns {import("./types").RunOptions} */
+export function checkEdit(options) {
+  checkNames(options, EDIT);
+  if (options.image === undefined) throw failure("E_OPTION", "option `image` is missing");
+  if (options.resume) return resumed(options.resume, options);
+  if (options.recipe) return resumed({ recipe: checkRecipe(options.recipe), tokens: [] }, options);
+  if (typeof options.instruction !== "string") throw failure("E_INSTRUCTION", "an edit needs an instruction");
+  oneOf("mode", options.mode, ["local", "full", "think"]);
+  oneOf("lock", options.lock, ["hard", "soft", "none"]);
+  oneOf("rank", options.rank, ["verifier", "likelihood", "none"]);
+  oneOf("paint", options.paint, ["row", "final"]);
+  inRange("temperature", options.temperature, 0, 5, false);
+  inRange("candidates", options.candidates, 1, MAX_CANDIDATES, true);
+  if (options.rank === "verifier") throw failure("E_NO_VERIFIER", "this model has no verifier");
+  const candidates = options.candidates ?? 1;
+  const region = options.region ?? null;
+  return {
+    instruction: options.instruction, mode: options.mode ?? "local", seed: seedText(options.seed ?? 0),
+    temperature: options.temperature ?? (candidates > 1 ? WARM : 0), lock: options.lock ?? (region ? "hard" : "none"), candidates,
+    rank: options.rank ?? "likelihood", paint: options.paint ?? "row", region, decided: [], candidate: 0, expect: null,
+  };
+}
+
+/** A stopped edit goes on as it was: only picture, mask and listeners come from the caller. @param {import("./types").Checkpoint} checkpoint @param {import("./types").EditOptions} options @returns {import("./types").RunOptions} */
+function resumed({ recipe, tokens }, options) {
+  const sound = recipe?.v === 1 && Array.isArray(tokens) && tokens.every((token) => Number.isInteger(token) && token >= 0);
+  if (!sound) throw failure("E_RECIPE_MISMATCH", "the checkpoint is damaged", { hint: "run the edit again" });
+  const region = recipe.region === "mask" ? options.region ?? null : recipe.region;
+  if (recipe.region === "mask" && !region) throw failure("E_REGION", "the edit had a mask; give it again as `region`");
+  return {
+    instruction: recipe.instruction, mode: recipe.mode, seed: String(recipe.seed), temperature: recipe.temperature, lock: recipe.lock,
+    candidates: 1, rank: "none", paint: options.paint ?? "row", region, decided: tokens, candidate: recipe.candidate,
+    expect: { model: recipe.model, image: recipe.image },
+  };
+}
