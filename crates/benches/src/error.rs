@@ -51,7 +51,7 @@ impl BenchError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Map { .. } => "see the maps in `benches/`, and `docs/benches.md`".into(),
+            Self::Map { .. } => "see the maps in `benches/`, and `docs/evaluation.md`".into(),
             Self::Columns { .. } => {
                 "correct `[columns]` in a copy of the map; a field of a struct is written `column.field`".into()
             }

@@ -1,7 +1,7 @@
 //! Public editing benches: copies on disk and a column map in, rows of (picture, instruction, target) out.
 //!
 //! ```text
-//! benches/*.toml → files (Parquet | WebDataset tar | JSON index) → rows → the evaluation
+//! benches/*.toml → files (Parquet | `WebDataset` tar | JSON index) → rows → the evaluation
 //! ```
 //! Pictures stay the bytes that were stored; whoever asks decodes them. Rows are handed out one by one, so
 //! that a bench of any size fits. A row that can't be used is reported by file and number and passed over.

@@ -1,4 +1,4 @@
-//! WebDataset shards: tar files in which one row is a run of entries of one name.
+//! `WebDataset` shards: tar files in which one row is a run of entries of one name.
 //!
 //! `a/0001.input.jpg`, `a/0001.output.jpg`, `a/0001.json` are the row `a/0001` with the columns `input.jpg`,
 //! `output.jpg` and `json`. `.json` is read as an object, `.txt` and `.cls` as text, the rest as bytes.

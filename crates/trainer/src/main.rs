@@ -13,6 +13,7 @@ mod host;
 mod interrupt;
 mod judge;
 mod optim;
+mod page;
 mod picture;
 mod progress;
 mod rl;
