@@ -8,6 +8,7 @@ mod cmd;
 mod config;
 mod device;
 mod eval;
+mod events;
 mod hint;
 mod host;
 mod interrupt;
