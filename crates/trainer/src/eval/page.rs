@@ -54,10 +54,12 @@ pub(crate) fn scenes(
     page += &splits_table(reports);
     page += &baselines_table(reports);
     page += &differences_table(differences);
-    let mut splits: Vec<&str> = reports.iter().map(|(report, _)| report.split.as_str()).collect();
-    splits.dedup();
-    splits.sort_unstable();
-    splits.dedup();
+    let mut splits: Vec<&str> = Vec::new();
+    for (report, _) in reports {
+        if !splits.contains(&report.split.as_str()) {
+            splits.push(&report.split);
+        }
+    }
     for split in splits {
         let of_split: Vec<_> =
             reports.iter().filter(|(report, _)| report.split == split).copied().collect();

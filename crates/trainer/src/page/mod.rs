@@ -15,7 +15,7 @@ pub(crate) fn head(title: &str) -> String {
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><link rel=icon href=\"data:,\"><title>{title}</title><style>\
 body{{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}}\
 figure{{margin:0 0 1.5rem;display:inline-block;vertical-align:top}}figcaption{{font-weight:600}}svg{{max-width:100%;height:auto}}\
-table{{border-collapse:collapse;margin-bottom:1rem}}td,th{{padding:.15rem .7rem;text-align:right;border-bottom:1px solid #ddd}}th:first-child,td:first-child{{text-align:left}}\
+table{{border-collapse:collapse;margin-bottom:1rem}}td,th{{padding:.15rem .7rem;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}}th:first-child,td:first-child{{text-align:left}}\
 pre{{background:#f4f4f6;padding:1rem;overflow:auto}}img{{max-width:100%;image-rendering:pixelated}}\
 .cards{{display:flex;flex-wrap:wrap;gap:1rem}}.card{{width:17.5rem}}.card p{{margin:.2rem 0;font-size:.85rem;line-height:1.3}}.card img{{width:4rem;height:4rem;object-fit:contain;background:#3c3c40;margin-right:.25rem}}\
 .strip{{display:flex;gap:1rem;overflow-x:auto}}.strip figure{{flex:none;max-width:34rem}}.strip figcaption{{font-weight:400}}</style><h1>{title}</h1>\n"
