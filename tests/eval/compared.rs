@@ -4,6 +4,7 @@ use super::{answer, failure, impatient, judge, number};
 use std::sync::atomic::Ordering;
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one evaluation, seen from all sides")]
 fn models_are_compared_pair_by_pair_on_every_split() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();

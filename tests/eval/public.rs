@@ -48,6 +48,7 @@ fn bench(folder: &Path) -> PathBuf {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one evaluation, seen from all sides")]
 fn rows_are_edited_measured_and_judged() {
     let folder = tempfile::tempdir().unwrap();
     let (config, data) = (impatient(folder.path()), bench(folder.path()));

@@ -35,7 +35,7 @@ fn native() -> Result<()> {
     // By itself: the feature would build Burn a second time.
     let parquet = ["-p", "earl-benches", "--features", "parquet"];
     for selection in [&workspace[..], &parquet] {
-        let args = [&["test", "--release"], selection].concat();
+        let args = [&["test", "--release"][..], selection].concat();
         let mut command = program("cargo", &args)?;
         command.stdout(Stdio::inherit());
         run(command, "the failing test's message stands above")?;

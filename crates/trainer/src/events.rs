@@ -36,8 +36,8 @@ pub(crate) fn append(root: &Path, line: &Value) -> Result<()> {
     let write = || -> Result<()> {
         fs::create_dir_all(root.join("events"))?;
         let fresh = fs::metadata(&path).map_or(true, |file| file.len() == 0);
-        let mut bytes = if fresh { record(&version(now())) } else { Vec::new() };
-        bytes.extend(record(&event(now(), step, &values)));
+        let mut bytes = if fresh { record(version(now())) } else { Vec::new() };
+        bytes.extend(record(event(now(), step, &values)));
         OpenOptions::new().create(true).append(true).open(&path)?.write_all(&bytes)?;
         Ok(())
     };

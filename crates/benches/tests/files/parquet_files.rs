@@ -72,7 +72,7 @@ fn pictures_in_structs_are_read_and_bad_rows_numbered() {
 }
 
 #[test]
-fn lists_filters_and_the_name_of_the_file() {
+fn lists_and_filters() {
     let folder = tempfile::tempdir().unwrap();
     // OmniEdit: the instruction is a list; its first entry counts.
     let omni = folder.path().join("dev.parquet");
@@ -114,7 +114,11 @@ fn lists_filters_and_the_name_of_the_file() {
     let (rows, bad) = all(&shipped("gedit"), &gedit).unwrap();
     assert_eq!((rows.len(), rows[0].id.as_str(), bad.len()), (1, "k2", 0));
     assert_eq!(rows[0].place.row, 2, "rows left out are counted");
+}
 
+#[test]
+fn plain_binary_prefixes_and_the_name_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
     // VisMin: plain binary, a prefix on the instruction, the kind of edit in the file's name.
     let vismin = folder.path().join("counting-00001.parquet");
     let schema = "message schema { optional binary id (UTF8); optional binary source_image; optional binary edited_image; optional binary edit_instruction (UTF8); }";

@@ -213,7 +213,10 @@ fn maps(args: &Args) -> Result<Vec<(String, BenchMap)>> {
 
 /// Lines of JSON and a page; sheets are the caller's.
 fn write_out(folder: &Path, rows: &[serde_json::Value], report: &str, page: &str) -> Result<()> {
-    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let mut lines = String::new();
+    for row in rows {
+        lines += &format!("{row}\n");
+    }
     write_file(&folder.join("rows.jsonl"), lines.as_bytes())?;
     write_file(&folder.join("report.json"), report.as_bytes())?;
     write_file(&folder.join("report.html"), page.as_bytes())?;

@@ -243,7 +243,7 @@ fn card_html(card: &Card) -> Result<String> {
 /// The mean difference of each pixel, from black over red and yellow to white; black if the sizes differ.
 fn heat(a: &RgbImage, b: &RgbImage) -> RgbImage {
     let ramp = |value: f32| {
-        let part = |from: f32| ((value - from) * 3.0).clamp(0.0, 1.0) * 255.0;
+        let part = |from: f32| (((value - from) * 3.0).clamp(0.0, 1.0) * 255.0).round();
         Rgb([part(0.0) as u8, part(1.0 / 3.0) as u8, part(2.0 / 3.0) as u8])
     };
     RgbImage::from_fn(a.width(), a.height(), |x, y| {

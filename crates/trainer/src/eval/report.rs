@@ -249,8 +249,11 @@ fn parts(rows: &[Measured]) -> BTreeMap<&'static str, f64> {
         .collect()
 }
 
+/// A part of a verdict: its name, and where it stands.
+type VerdictPart = (&'static str, fn(&Verdict) -> f64);
+
 /// What a verdict is made of.
-pub(crate) const VERDICT_PARTS: [(&str, fn(&Verdict) -> f64); 6] = [
+pub(crate) const VERDICT_PARTS: [VerdictPart; 6] = [
     ("success", |verdict| verdict.success),
     ("overediting", |verdict| verdict.overediting),
     ("naturalness", |verdict| verdict.naturalness),

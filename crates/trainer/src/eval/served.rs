@@ -67,7 +67,7 @@ pub(crate) fn verdicts(
         ];
         for (part, edit) in parts.into_iter().filter_map(|(part, edit)| Some((part, edit?))) {
             places.push((at, part));
-            questions.push(Question { instruction, source, edit });
+            questions.push(Question { source, edit, instruction });
         }
     }
     let progress = Counter::new("judge", questions.len());

@@ -31,14 +31,17 @@ pub(crate) fn escape(text: &str) -> String {
 /// A table of texts.
 #[must_use]
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let cells = |tag: &str, cells: &mut dyn Iterator<Item = &str>| {
-        cells.map(|cell| format!("<{tag}>{}", escape(cell))).collect::<String>()
-    };
-    let mut text = format!("<table><tr>{}\n", cells("th", &mut head.iter().copied()));
-    for row in rows {
-        text += &format!("<tr>{}\n", cells("td", &mut row.iter().map(String::as_str)));
+    let mut text = String::from("<table><tr>");
+    for cell in head {
+        text += &format!("<th>{}", escape(cell));
     }
-    text + "</table>\n"
+    for row in rows {
+        text += "\n<tr>";
+        for cell in row {
+            text += &format!("<td>{}", escape(cell));
+        }
+    }
+    text + "\n</table>\n"
 }
 
 /// A PNG file's bytes as a picture in the page.
