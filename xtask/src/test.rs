@@ -31,10 +31,16 @@ pub(crate) fn run_all(skip_web: bool) -> Result<()> {
 }
 
 fn native() -> Result<()> {
-    let args = ["test", "--release", "--workspace", "--exclude", "earl-web", "--no-fail-fast"];
-    let mut command = program("cargo", &args)?;
-    command.stdout(Stdio::inherit());
-    run(command, "the failing test's message stands above")
+    let workspace = ["--workspace", "--exclude", "earl-web", "--no-fail-fast"];
+    // By itself: the feature would build Burn a second time.
+    let parquet = ["-p", "earl-benches", "--features", "parquet"];
+    for selection in [&workspace[..], &parquet] {
+        let args = [&["test", "--release"][..], selection].concat();
+        let mut command = program("cargo", &args)?;
+        command.stdout(Stdio::inherit());
+        run(command, "the failing test's message stands above")?;
+    }
+    Ok(())
 }
 
 fn page(site: &Path) -> Result<()> {

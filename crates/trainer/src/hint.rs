@@ -1,5 +1,6 @@
 //! What a reader can do about an error: the hint carried by it, or by the model's own error in it.
 
+use earl_benches::BenchError;
 use earl_model::ModelError;
 use std::fmt;
 
@@ -28,5 +29,6 @@ pub(crate) fn of(problem: &anyhow::Error) -> Option<String> {
     problem.chain().find_map(|link| {
         let own = link.downcast_ref::<Hinted>().map(|hinted| hinted.hint.clone());
         own.or_else(|| link.downcast_ref::<ModelError>().map(ModelError::hint))
+            .or_else(|| link.downcast_ref::<BenchError>().map(BenchError::hint))
     })
 }

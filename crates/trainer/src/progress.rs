@@ -2,6 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Seconds between plain lines.
@@ -54,6 +55,26 @@ impl Progress {
         match &self.bar {
             Some(bar) => bar.println(line),
             None => eprintln!("{line}"),
+        }
+    }
+}
+
+/// Progress that threads share: each says when it is done with one.
+pub(crate) struct Counter(Mutex<(Progress, u64)>);
+
+impl Counter {
+    /// Starts at none of `total`.
+    #[must_use]
+    pub(crate) fn new(what: &'static str, total: usize) -> Self {
+        Self(Mutex::new((Progress::new(what, 0, total as u64), 0)))
+    }
+
+    /// One more is done.
+    pub(crate) fn step(&self) {
+        if let Ok(mut inner) = self.0.lock() {
+            inner.1 += 1;
+            let at = inner.1;
+            inner.0.step(at, "");
         }
     }
 }

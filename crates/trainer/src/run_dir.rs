@@ -3,11 +3,12 @@
 //! ```text
 //! config.toml  run.json  metrics.jsonl  latest
 //! checkpoints/step-000123/{model.safetensors, optim.safetensors, state.json}
-//! samples/  weights/
+//! samples/  weights/  events/ (for `TensorBoard`)
 //! ```
 //! Files are written under a temporary name, synced and renamed, so that a kill or a full disk leaves
 //! the last good checkpoint. A torn newest one is skipped with a warning. Start at [`RunDir`].
 
+use crate::events;
 use anyhow::{Context, Result, anyhow, bail};
 use earl_model::checkpoint::bundle::hex_sha256;
 use serde::{Serialize, de::DeserializeOwned};
@@ -151,7 +152,7 @@ impl RunDir {
         Ok(None)
     }
 
-    /// Adds one line to `metrics.jsonl`.
+    /// Adds one line to `metrics.jsonl`, and its numbers to `events/`.
     ///
     /// # Errors
     /// If it can't be written.
@@ -160,14 +161,16 @@ impl RunDir {
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
         let mut text = serde_json::to_string(line)?;
         text.push('\n');
-        file.write_all(text.as_bytes()).with_context(|| format!("writing `{}`", path.display()))
+        file.write_all(text.as_bytes()).with_context(|| format!("writing `{}`", path.display()))?;
+        events::append(&self.root, &serde_json::to_value(line)?)
     }
 
-    /// Cuts `metrics.jsonl` to lines of steps below `step`: what an uninterrupted run would hold.
+    /// Cuts `metrics.jsonl` and `events/` to steps below `step`: what an uninterrupted run would hold.
     ///
     /// # Errors
     /// If it can't be rewritten.
     pub(crate) fn truncate_metrics(&self, step: u64) -> Result<()> {
+        events::truncate(&self.root, step)?;
         let path = self.path("metrics.jsonl");
         if !path.exists() {
             return Ok(());

@@ -1,5 +1,6 @@
 //! Models on disk: bundles, checkpoints of runs, safetensors files.
 
+use crate::hint;
 use crate::run_dir::write_file;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
@@ -24,8 +25,22 @@ impl Stored {
     /// Reads a bundle (its folder or its `manifest.json`), a run's folder, or a safetensors file.
     ///
     /// # Errors
-    /// If there is no model, or it is damaged.
+    /// If there is no model, it is damaged, or a weight is no finite number.
     pub(crate) fn read(path: &Path) -> Result<Self> {
+        let stored = Self::read_any(path)?;
+        for (name, tensor) in &stored.tensors {
+            if let Some(value) = tensor.data.iter().find(|value| !value.is_finite()) {
+                let problem = format!("`{name}` in `{}` holds {value}", path.display());
+                return Err(hint::error(
+                    problem,
+                    "the weights are damaged; use another checkpoint",
+                ));
+            }
+        }
+        Ok(stored)
+    }
+
+    fn read_any(path: &Path) -> Result<Self> {
         let weights = path.join("weights/model.safetensors");
         if weights.is_file() {
             return Self::read_safetensors(&weights);

@@ -1,19 +1,19 @@
-//! `trainer eval`: a model's scores on held-out edits, beside its baselines.
+//! `trainer eval`: models' scores on held-out edits or public benches, beside baselines and each other.
+
+mod judging;
+mod public;
+mod scenes;
 
 use crate::device::DeviceName;
-use crate::eval::report::{Facts, Report};
-use crate::eval::{Row, Settings, evaluate};
-use crate::picture;
-use crate::progress::Progress;
 use crate::run_dir::write_file;
 use crate::store::Stored;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use earl_benches::BenchMap;
 use earl_model::{Editor, Mode};
-use earl_scenes::{Example, Split};
+use earl_scenes::Split;
+use judging::JudgeName;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::time::Instant;
 
 /// Flags of `eval`.
 #[derive(Debug, clap::Args)]
@@ -21,22 +21,30 @@ pub(crate) struct Args {
     /// The model: a bundle, a run or a safetensors file.
     #[arg(long)]
     model: PathBuf,
-    /// The bench.
-    #[arg(long, value_enum, default_value_t)]
-    bench: Bench,
-    /// Held-out examples: new scenes, unseen pairs of classes, unseen sentences, another drawing style.
-    #[arg(long, value_enum, default_value_t)]
-    split: SplitName,
-    /// Examples from this file instead, one JSON object a line.
+    /// Also score these models on the same examples and seeds, and say how far each lies from `--model`.
+    #[arg(long, value_name = "MODEL", num_args = 1..)]
+    compare: Vec<PathBuf>,
+    /// `scenes`, or column maps of public benches (`benches/*.toml`), whose copies `--data` holds.
+    #[arg(long, num_args = 1.., default_value = "scenes", value_parser = parse_bench)]
+    bench: Vec<Bench>,
+    /// A public bench's file, or the folder of its files; with several benches, a folder with one each, named as
+    /// their maps are.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Held-out scenes: new ones, unseen pairs of classes, unseen sentences, another drawing style; several
+    /// with commas.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [SplitName::Seen])]
+    split: Vec<SplitName>,
+    /// Scenes from this file instead, one JSON object a line.
     #[arg(long, value_name = "FILE", conflicts_with = "split")]
     bench_file: Option<PathBuf>,
-    /// Most examples.
-    #[arg(long, default_value_t = 500)]
-    limit: usize,
+    /// Most examples of a split or bench [default: 500 scenes, all of a public bench].
+    #[arg(long)]
+    limit: Option<usize>,
     /// Seed of the sampler; give several to score each example once a seed.
     #[arg(long, default_values_t = [0u64])]
     seed: Vec<u64>,
-    /// Seed of the examples.
+    /// Seed of the scenes.
     #[arg(long, default_value_t = 0)]
     data_seed: u64,
     /// How much of the picture the model writes.
@@ -45,10 +53,26 @@ pub(crate) struct Args {
     /// 0 takes the likeliest token, 1 samples from the model.
     #[arg(long, default_value_t = 0.0)]
     temperature: f32,
-    /// Also score the best of N sampled candidates, chosen by the oracle.
+    /// Also score the best of N sampled candidates, chosen by the oracle (scenes).
     #[arg(long, value_name = "N", default_value_t = 1)]
     best_of: u64,
-    /// Write every row and sheets of pictures (source, result, true edit) into this folder.
+    /// Who says what is right [default: the oracle for scenes; public benches have none and are measured against
+    /// their targets alone].
+    #[arg(long, value_enum)]
+    judge: Option<JudgeName>,
+    /// Configuration whose `[judge]` is used (TOML).
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Base address of the judge's OpenAI-compatible server, up to `/v1`, instead of the configuration's.
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// The judge's name there, instead of the configuration's.
+    #[arg(long, value_name = "NAME")]
+    judge_model: Option<String>,
+    /// Folder of the judge's answers by content, instead of the configuration's.
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Write every row, a page (report.html) and sheets of pictures (source, result, true edit) into this folder.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print one JSON object on stdout.
@@ -56,12 +80,22 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Benches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Bench {
-    /// The scene world, judged by the oracle.
-    #[default]
+/// Where examples come from.
+#[derive(Clone, Debug)]
+enum Bench {
+    /// The scene world.
     Scenes,
+    /// A public bench, by its map's file.
+    Public(PathBuf),
+}
+
+fn parse_bench(name: &str) -> Result<Bench, String> {
+    let path = PathBuf::from(name);
+    match path.extension() {
+        _ if name == "scenes" => Ok(Bench::Scenes),
+        Some(extension) if extension == "toml" => Ok(Bench::Public(path)),
+        _ => Err("it must be `scenes`, or a column map such as `benches/magicbrush.toml`".into()),
+    }
 }
 
 /// Splits of the scene world.
@@ -118,97 +152,74 @@ impl ModeName {
     }
 }
 
-/// Scores a model.
+/// A model to be scored.
+struct Contestant {
+    /// Its path, as given.
+    name: String,
+    /// Its hash.
+    sha256: String,
+    editor: Editor,
+}
+
+impl Contestant {
+    fn open(path: &Path) -> Result<Self> {
+        let stored = Stored::read(path)?;
+        let editor = stored.editor(&DeviceName::Flex.open()?)?;
+        Ok(Self { name: path.display().to_string(), sha256: stored.sha256, editor })
+    }
+}
+
+/// Scores models.
 ///
 /// # Errors
-/// For a model or bench file that can't be read.
+/// For a model, bench or judge that can't be used, and a folder that can't be written.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let Bench::Scenes = args.bench;
-    if args.best_of == 0 || args.limit == 0 {
+    if args.best_of == 0 || args.limit == Some(0) || args.seed.is_empty() {
         bail!("`--best-of` and `--limit` must be at least 1");
     }
-    let stored = Stored::read(&args.model)?;
-    let editor = stored.editor(&DeviceName::Flex.open()?)?;
-    let (examples, bad_lines) = examples(args)?;
-    for line in &bad_lines {
-        eprintln!("warning: bench file {line}");
-    }
-    let start = Instant::now();
-    let rows = rows(args, &editor, &examples)?;
-    let facts = Facts {
-        split: args.bench_file.as_ref().map_or(args.split.split().name(), |_| "file").to_owned(),
-        model: args.model.display().to_string(),
-        model_sha256: stored.sha256.clone(),
-        mode: args.mode.mode(),
-        temperature: args.temperature,
-        seeds: args.seed.clone(),
-        best_of: args.best_of,
-        seconds: start.elapsed().as_secs_f64(),
-        bad_lines,
-    };
-    let report = Report::new(&rows, facts);
+    let maps = maps(args)?;
+    let judge = judging::open(args, maps.is_empty())?;
+    let models: Vec<Contestant> = std::iter::once(&args.model)
+        .chain(&args.compare)
+        .map(|path| Contestant::open(path))
+        .collect::<Result<_>>()?;
     if let Some(folder) = &args.out {
-        write_out(folder, &rows, &report)?;
+        let writing = || format!("writing into `{}`", folder.display());
+        std::fs::create_dir_all(folder).with_context(writing)?;
+        tempfile::tempfile_in(folder).with_context(writing)?;
     }
-    if args.json {
-        super::print_json(&report)
-    } else {
-        super::print_lines(&report.table());
-        Ok(())
+    if maps.is_empty() {
+        return scenes::run(args, &models, judge.as_ref());
     }
+    public::run(args, &maps, &models, judge.as_ref())
 }
 
-/// Every example once a seed.
-fn rows(args: &Args, editor: &Editor, examples: &[Example]) -> Result<Vec<Row>> {
-    let total = (examples.len() * args.seed.len()) as u64;
-    let progress = Mutex::new((Progress::new("eval", 0, total), 0u64));
-    let done = || {
-        if let Ok(mut progress) = progress.lock() {
-            progress.1 += 1;
-            let at = progress.1;
-            progress.0.step(at, "");
-        }
-    };
-    let (mode, temperature, best_of) = (args.mode.mode(), args.temperature, args.best_of);
-    let mut rows = Vec::new();
-    for &seed in &args.seed {
-        let settings = Settings { mode, temperature, seed, best_of };
-        rows.extend(evaluate(editor, examples, settings, &done)?);
+/// The maps of public benches with the names of their files; none for scenes.
+fn maps(args: &Args) -> Result<Vec<(String, BenchMap)>> {
+    let mut maps = Vec::new();
+    for bench in &args.bench {
+        let Bench::Public(path) = bench else { continue };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("reading `{}`", path.display()))?;
+        let map = BenchMap::parse(&text).with_context(|| format!("in `{}`", path.display()))?;
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        maps.push((stem.unwrap_or_default(), map));
     }
-    Ok(rows)
+    if !maps.is_empty() && maps.len() < args.bench.len() {
+        bail!("`--bench` mixes `scenes` with public benches; score them one after the other");
+    }
+    Ok(maps)
 }
 
-fn examples(args: &Args) -> Result<(Vec<Example>, Vec<String>)> {
-    let Some(path) = &args.bench_file else {
-        let make = |index| earl_scenes::example(args.data_seed, index, args.split.split(), None);
-        return Ok(((0..args.limit as u64).map(make).collect(), Vec::new()));
-    };
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("reading `{}`", path.display()))?;
-    let (mut examples, bad) = earl_scenes::read_bench(&text);
-    examples.truncate(args.limit);
-    if examples.is_empty() {
-        let first = bad.first().map_or_else(String::new, |line| format!(" ({line})"));
-        bail!("`{}` holds no example{first}; `docs/SCENES.md` gives the format", path.display());
+/// Lines of JSON and a page; sheets are the caller's.
+fn write_out(folder: &Path, rows: &[serde_json::Value], report: &str, page: &str) -> Result<()> {
+    let mut lines = String::new();
+    for row in rows {
+        lines += &format!("{row}\n");
     }
-    Ok((examples, bad.iter().map(ToString::to_string).collect()))
-}
-
-/// `rows.jsonl`, `report.json`, `wrong.png` and `right.png`.
-fn write_out(folder: &Path, rows: &[Row], report: &Report) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("making `{}`", folder.display()))?;
-    let lines: Vec<String> = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-    write_file(&folder.join("rows.jsonl"), (lines.join("\n") + "\n").as_bytes())?;
-    write_file(&folder.join("report.json"), &serde_json::to_vec_pretty(report)?)?;
-    for (name, success) in [("wrong.png", false), ("right.png", true)] {
-        let chosen: Vec<&Row> =
-            rows.iter().filter(|row| row.score.success == success).take(48).collect();
-        let sheet: Vec<Vec<image::RgbImage>> = chosen
-            .chunks(3)
-            .map(|chunk| chunk.iter().flat_map(|row| row.pictures.clone()).collect())
-            .collect();
-        picture::write(&folder.join(name), &picture::sheet(&sheet, 2))?;
-    }
-    eprintln!("rows and sheets: {}", folder.display());
+    write_file(&folder.join("rows.jsonl"), lines.as_bytes())?;
+    write_file(&folder.join("report.json"), report.as_bytes())?;
+    write_file(&folder.join("report.html"), page.as_bytes())?;
+    eprintln!("rows, report and page: {}", folder.display());
     Ok(())
 }

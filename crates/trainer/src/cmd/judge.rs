@@ -4,7 +4,7 @@ use crate::config::RunConfig;
 use crate::eval::stats::spearman;
 use crate::judge::{Judge, Question, Verdict, config::KEY, prompt};
 use crate::picture;
-use crate::progress::Progress;
+use crate::progress::Counter;
 use crate::rl::verify::RIGHT_FROM;
 use crate::run_dir::write_file;
 use anyhow::{Context, Result, bail};
@@ -13,7 +13,6 @@ use image::RgbImage;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 /// Flags of `judge`.
 #[derive(Debug, clap::Args)]
@@ -79,15 +78,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .iter()
         .map(|Loaded { source, edit, instruction, .. }| Question { source, edit, instruction })
         .collect();
-    let progress = Mutex::new((Progress::new("judge", 0, questions.len() as u64), 0u64));
-    let done = || {
-        if let Ok(mut progress) = progress.lock() {
-            progress.1 += 1;
-            let at = progress.1;
-            progress.0.step(at, "");
-        }
-    };
-    let verdicts = judge.score_all(&questions, &done);
+    let progress = Counter::new("judge", questions.len());
+    let verdicts = judge.score_all(&questions, &|| progress.step());
     let lines: Vec<Value> = edits
         .iter()
         .zip(&verdicts)

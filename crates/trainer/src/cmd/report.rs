@@ -1,12 +1,11 @@
 //! `trainer report`: runs as one HTML page that opens offline: curves, held-out looks, settings, pictures.
 
-mod chart;
-
+use crate::page::chart::{Series, chart};
+use crate::page::{escape, head, png_tag, table};
 use crate::run_dir::{RunDir, write_file};
 use anyhow::{Context, Result};
-use chart::{Series, chart};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Flags of `report`.
@@ -59,7 +58,7 @@ struct Run {
 /// If a folder holds no run or the page can't be written.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let runs: Vec<Run> = args.runs.iter().map(|root| Run::read(root)).collect::<Result<_>>()?;
-    let mut page = String::from(HEAD);
+    let mut page = head("EARL runs");
     for key in CURVES {
         let series: Vec<Series> = runs.iter().filter_map(|run| run.curve(key)).collect();
         if !series.is_empty() {
@@ -67,6 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 &format!("<figure><figcaption>{key}</figcaption>{}</figure>\n", chart(&series)?);
         }
     }
+    page += &config_table(&runs);
     for run in &runs {
         page += &run.section();
     }
@@ -75,21 +75,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>EARL runs</title><style>\
-body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\
-figure{margin:0 0 1.5rem;display:inline-block}figcaption{font-weight:600}svg{max-width:100%;height:auto}\
-table{border-collapse:collapse}td,th{padding:.15rem .7rem;text-align:right;border-bottom:1px solid #ddd}th:first-child,td:first-child{text-align:left}\
-pre{background:#f4f4f6;padding:1rem;overflow:auto}img{max-width:100%;image-rendering:pixelated}</style><h1>EARL runs</h1>\n";
-
 impl Run {
     fn read(root: &Path) -> Result<Self> {
         let run = RunDir::open(root)?;
         let path = run.path("metrics.jsonl");
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("reading `{}`", path.display()))?;
-        let metrics = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let lines: Vec<_> = text.lines().map(serde_json::from_str::<Value>).collect();
+        let torn = lines.iter().filter(|line| line.is_err()).count();
+        if torn > 0 {
+            eprintln!("warning: `{}` has {torn} lines that are no JSON", path.display());
+        }
+        let metrics = lines.into_iter().flatten().collect();
         let mut pictures = Vec::new();
-        for entry in std::fs::read_dir(run.path("samples"))? {
+        let samples = run.path("samples");
+        let listing = || format!("listing `{}`", samples.display());
+        for entry in std::fs::read_dir(&samples).with_context(listing)? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "png") {
                 let name =
@@ -97,7 +98,7 @@ impl Run {
                 pictures.push((name, std::fs::read(&path)?));
             }
         }
-        pictures.sort();
+        pictures.sort_by_key(|(name, _)| (step_of(name), name.clone()));
         Ok(Self { name: root.display().to_string(), config: run.config()?, metrics, pictures })
     }
 
@@ -123,18 +124,68 @@ impl Run {
         if let Some(look) = self.metrics.iter().rev().find(|line| line["held_out"].is_object()) {
             text += &held_out_table(look);
         }
+        if !self.pictures.is_empty() {
+            text += "<p>Samples, in the order of steps:<div class=strip>\n";
+        }
         for (name, png) in &self.pictures {
-            text += &format!(
-                "<p>{}<br><img alt=\"\" src=\"data:image/png;base64,{}\">\n",
-                escape(name),
-                base64(png)
-            );
+            let (name, picture) = (escape(name), png_tag(png, name));
+            text += &format!("<figure><figcaption>{name}</figcaption>{picture}</figure>\n");
+        }
+        if !self.pictures.is_empty() {
+            text += "</div>\n";
         }
         text + &format!(
             "<details><summary>config.toml</summary><pre>{}</pre></details>\n",
             escape(&self.config)
         )
     }
+}
+
+/// The step in a sample's name: its last number.
+fn step_of(name: &str) -> Option<u64> {
+    let digits = |c: char| !c.is_ascii_digit();
+    name.split(digits).rfind(|part| !part.is_empty()).and_then(|part| part.parse().ok())
+}
+
+/// Keys whose values differ between runs, a column each; nothing for one run.
+fn config_table(runs: &[Run]) -> String {
+    if runs.len() < 2 {
+        return String::new();
+    }
+    let configs: Vec<BTreeMap<String, String>> = runs.iter().map(|run| flat(&run.config)).collect();
+    let keys: BTreeSet<&String> = configs.iter().flat_map(BTreeMap::keys).collect();
+    let row = |key: &String| -> Vec<String> {
+        let values = configs.iter().map(|config| config.get(key).cloned());
+        std::iter::once(key.clone()).chain(values.map(|v| v.unwrap_or("–".into()))).collect()
+    };
+    let differs = |row: &Vec<String>| row[2..].iter().any(|value| *value != row[1]);
+    let rows: Vec<Vec<String>> = keys.into_iter().map(row).filter(differs).collect();
+    let heads: Vec<&str> =
+        std::iter::once("key").chain(runs.iter().map(|run| run.name.as_str())).collect();
+    let title = "<h2>Where the settings differ</h2>\n";
+    if rows.is_empty() {
+        return format!("{title}<p>Nowhere.\n");
+    }
+    title.to_owned() + &table(&heads, &rows)
+}
+
+/// Dotted keys and values of a TOML file.
+fn flat(config: &str) -> BTreeMap<String, String> {
+    fn walk(prefix: &str, value: &toml::Value, found: &mut BTreeMap<String, String>) {
+        let toml::Value::Table(table) = value else {
+            found.insert(prefix.to_owned(), value.to_string());
+            return;
+        };
+        for (key, value) in table {
+            let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+            walk(&path, value, found);
+        }
+    }
+    let mut found = BTreeMap::new();
+    if let Ok(table) = config.parse::<toml::Table>() {
+        walk("", &toml::Value::Table(table), &mut found);
+    }
+    found
 }
 
 fn probe_table(line: &Value) -> String {
@@ -180,11 +231,30 @@ fn held_out_table(line: &Value) -> String {
     text + "</table>\n"
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
+    #[test]
+    fn samples_are_ordered_by_their_step() {
+        let mut names = ["iteration-100.png", "iteration-20.png", "loose.png"];
+        names.sort_by_key(|name| (step_of(name), *name));
+        assert_eq!(names, ["loose.png", "iteration-20.png", "iteration-100.png"]);
+    }
+
+    #[test]
+    fn settings_that_differ_are_shown_and_no_other() {
+        let run = |name: &str, config: &str| Run {
+            name: name.into(),
+            config: config.into(),
+            metrics: Vec::new(),
+            pictures: Vec::new(),
+        };
+        let a = run("a", "[sft]\nsteps = 3\nseed = 1\n[sft.optim]\nrate = 0.5\n");
+        let b = run("b", "[sft]\nsteps = 3\nseed = 2\n[sft.optim]\nrate = 0.5\nbeta = 1\n");
+        let found = config_table(&[a, b]);
+        assert!(found.contains("<td>sft.seed<td>1<td>2"), "{found}");
+        assert!(found.contains("<td>sft.optim.beta<td>–<td>1"), "{found}");
+        assert!(!found.contains("steps") && !found.contains("rate"), "{found}");
+    }
 }

@@ -6,8 +6,14 @@
 //! A model's failure to write an edit ("not understood") is a row with score 0, never left out.
 //! Start at [`evaluate`].
 
+pub(crate) mod compare;
+pub(crate) mod measured;
+pub(crate) mod page;
+pub(crate) mod public;
 pub(crate) mod report;
 pub(crate) mod round_trip;
+pub(crate) mod served;
+pub(crate) mod similarity;
 pub(crate) mod stats;
 
 use anyhow::{Result, bail};
