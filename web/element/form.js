@@ -1,5 +1,8 @@
 // @ts-check
-/** An element that takes part in forms: its value is a PNG file. */
+/**
+ * An element that takes part in forms: its value is a PNG file.
+ * @typedef {import("./attributes.js").Reflected} Reflected
+ */
 import { reflecting } from "./attributes.js";
 
 /** No `HTMLElement` on a server: importing must not throw there. */

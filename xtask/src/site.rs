@@ -25,10 +25,10 @@ const PARTS: [&str; 7] = [
 /// What every site has; a build without one of these failed.
 const ESSENTIAL: [&str; 9] = [
     "index.html",
+    "web/app.js",
     "element.html",
     "sw.js",
     "web/element/define.js",
-    "web/app.js",
     "web/worker.js",
     "web/wasm/earl_cpu_bg.wasm",
     "web/wasm/earl_gpu_bg.wasm",

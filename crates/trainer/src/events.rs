@@ -171,7 +171,8 @@ mod tests {
     fn bytes_are_tensorflows() {
         // Made with TensorBoard's own writer: `Event(wall_time=1.5, step=300, summary=…(tag="loss", simple_value=0.25))`.
         let data = event(1.5, 300, &[("loss".into(), 0.25)]);
-        let hex: String = record(&data).iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = record(&data).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
+        let hex = bytes.concat();
         assert_eq!(
             hex,
             "1b000000000000001a0d9e1309000000000000f83f10ac022a0d0a0b0a046c6f7373150000803e9908deed"
