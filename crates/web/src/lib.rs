@@ -162,6 +162,7 @@ impl Options {
             mode: self.mode,
             seed: Seed(self.seed),
             temperature: self.temperature,
+            plan: None,
         }
     }
 }

@@ -61,6 +61,7 @@ fn write_plan(editor: &Editor, example: &Example) -> Option<Vec<Step>> {
         mode: Mode::Local,
         seed: Seed(0),
         temperature: 0.0,
+        plan: None,
     };
     let source = earl_scenes::render(&example.scene, example.style);
     let outcome =
