@@ -101,6 +101,9 @@ impl PlanStep {
     }
 }
 
+/// Most words that are listed in an error.
+const FEW: usize = 16;
+
 /// The id of a word if it is one of `allowed`.
 fn known(
     vocabulary: &Vocabulary,
@@ -114,10 +117,12 @@ fn known(
         let near = vocabulary.text().near(word);
         let near: Vec<String> = near.into_iter().filter(|word| names.contains(word)).collect();
         let asked = format!("`{word}` is no {kind}");
-        match near.is_empty() {
-            true if names.len() <= 16 => format!("{asked}; there are {}", names.join(", ")),
-            true => format!("{asked} the model knows"),
-            false => format!("{asked}; did you mean `{}`?", near.join("`, `")),
+        if !near.is_empty() {
+            format!("{asked}; did you mean `{}`?", near.join("`, `"))
+        } else if names.len() <= FEW {
+            format!("{asked}; there are {}", names.join(", "))
+        } else {
+            format!("{asked} the model knows")
         }
     })
 }
