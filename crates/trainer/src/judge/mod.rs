@@ -12,6 +12,7 @@ pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod prompt;
 
+use crate::hint;
 use crate::run_dir::write_file;
 use anyhow::{Context, Result};
 use client::{Away, Client};
@@ -79,7 +80,7 @@ impl Judge {
     /// # Errors
     /// If the configuration is broken or the folder can't be made.
     pub(crate) fn new(config: &JudgeConfig, used: [u64; 2]) -> Result<Self> {
-        config.check()?;
+        config.check().map_err(|rule| hint::error(format!("{rule:#}"), hint::KEYS))?;
         if let Some(folder) = &config.cache {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("making `{}`", folder.display()))?;
