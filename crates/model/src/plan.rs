@@ -117,12 +117,12 @@ fn known(
         let near = vocabulary.text().near(word);
         let near: Vec<String> = near.into_iter().filter(|word| names.contains(word)).collect();
         let asked = format!("`{word}` is no {kind}");
-        if !near.is_empty() {
-            format!("{asked}; did you mean `{}`?", near.join("`, `"))
-        } else if names.len() <= FEW {
+        if near.is_empty() && names.len() <= FEW {
             format!("{asked}; there are {}", names.join(", "))
-        } else {
+        } else if near.is_empty() {
             format!("{asked} the model knows")
+        } else {
+            format!("{asked}; did you mean `{}`?", near.join("`, `"))
         }
     })
 }
