@@ -4,7 +4,7 @@
 use burn::tensor::Device;
 use earl_model::batch::{Draw, Prompt, write_programs};
 use earl_model::checkpoint::bundle::Bundle;
-use earl_model::{EditEvent, EditOutcome, EditRequest, Editor, Mode, ModelError, Seed};
+use earl_model::{EditEvent, EditOutcome, EditRequest, Editor, Mode, ModelError, PlanStep, Seed};
 use earl_scenes::{Example, Object, Split, classes, example, judge, render};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -28,6 +28,7 @@ fn edit(editor: &Editor, example: &Example, mode: Mode) -> EditOutcome {
         mode,
         seed: Seed(1),
         temperature: 0.0,
+        plan: None,
     };
     let source = render(&example.scene, example.style);
     pollster::block_on(editor.edit(&source, &request, &mut |_| ControlFlow::Continue(()))).unwrap()
@@ -112,7 +113,8 @@ fn a_batch_writes_what_single_edits_write() {
         let written = write_programs(lm, vocabulary, &prompts, &draws, mode, 1.0);
         for (written, draw) in pollster::block_on(written).unwrap().into_iter().zip(&draws) {
             let instruction = examples[draw.prompt].instruction.clone();
-            let request = EditRequest { instruction, mode, seed: draw.seed, temperature: 1.0 };
+            let seed = draw.seed;
+            let request = EditRequest { instruction, mode, seed, temperature: 1.0, plan: None };
             let source = render(&examples[draw.prompt].scene, examples[draw.prompt].style);
             let go_on = &mut |_: &EditEvent| ControlFlow::Continue(());
             let single = pollster::block_on(editor.edit(&source, &request, go_on)).unwrap();
@@ -132,9 +134,115 @@ fn words_outside_the_vocabulary_are_named() {
         mode: Mode::Local,
         seed: Seed(0),
         temperature: 0.0,
+        plan: None,
     };
     let source = render(&example.scene, example.style);
     let refused =
         pollster::block_on(editor().edit(&source, &request, &mut |_| ControlFlow::Continue(())));
     assert_eq!(refused.err().unwrap().to_string(), "not understood: `zeppelin`");
+}
+
+/// The edit of an example with a given plan.
+fn planned(
+    editor: &Editor,
+    example: &Example,
+    mode: Mode,
+    temperature: f32,
+    plan: Option<Vec<PlanStep>>,
+) -> Result<EditOutcome, ModelError> {
+    let instruction = example.instruction.clone();
+    let request = EditRequest { instruction, mode, seed: Seed(7), temperature, plan };
+    let source = render(&example.scene, example.style);
+    pollster::block_on(editor.edit(&source, &request, &mut |_| ControlFlow::Continue(())))
+}
+
+#[test]
+fn an_unedited_plan_makes_the_same_edit() {
+    let editor = editor();
+    for (mode, count) in [(Mode::Local, 22), (Mode::Think, 6)] {
+        for (index, temperature) in (0..count).zip([0.0, 1.0].into_iter().cycle()) {
+            let example = example(5, index, Split::Seen, None);
+            let free = planned(&editor, &example, mode, temperature, None).unwrap();
+            let plan = Some(free.plan.clone());
+            let forced = planned(&editor, &example, mode, temperature, plan).unwrap();
+            assert_eq!(forced.program, free.program, "{mode:?} {}", example.instruction);
+            assert_eq!((&forced.image, &forced.plan), (&free.image, &free.plan));
+            assert!(forced.forwards <= free.forwards, "plans are read at once");
+        }
+    }
+}
+
+/// A drawing moved by hand from where the model put it to where it did not.
+#[test]
+fn an_edited_box_moves_the_drawing() {
+    let editor = editor();
+    let adds = (0..).map(|index| example(5, index, Split::Seen, None));
+    let mut moved = 0;
+    for example in adds.filter(|example| example.op == earl_scenes::Op::Add).take(6) {
+        let free = planned(&editor, &example, Mode::Local, 0.0, None).unwrap();
+        let mut plan = free.plan.clone();
+        let drawn = plan.iter().position(|step| step.verb == "draw").unwrap();
+        let cells = plan[drawn].cells;
+        let taken = |row: usize, col: usize| {
+            example.scene.objects.iter().any(|object| {
+                let [r, c, n] = [object.row, object.col, object.cells].map(usize::from);
+                row < r + n && r < row + cells && col < c + n && c < col + cells
+            })
+        };
+        let near = |row: usize, col: usize| {
+            row.abs_diff(plan[drawn].row) < cells && col.abs_diff(plan[drawn].col) < cells
+        };
+        let places = (0..=8 - cells).flat_map(|row| (0..=8 - cells).map(move |col| (row, col)));
+        let mut places = places.filter(|&(row, col)| !taken(row, col) && !near(row, col));
+        let Some((row, col)) = places.next() else { continue };
+        (plan[drawn].row, plan[drawn].col) = (row, col);
+        let forced = planned(&editor, &example, Mode::Local, 0.0, Some(plan.clone())).unwrap();
+        assert_eq!((&forced.plan, forced.outside_changed), (&plan, 0));
+        let crop = |outcome: &EditOutcome, row: usize, col: usize| {
+            let [x, y, side] = [col, row, cells].map(|cells| 8 * cells as u32);
+            image::imageops::crop_imm(&outcome.image, x, y, side, side).to_image()
+        };
+        let (old, new) = (&free.plan[drawn], crop(&forced, row, col));
+        assert_ne!(new, crop(&free, row, col), "something is drawn in the new place");
+        moved += usize::from(new == crop(&free, old.row, old.col));
+    }
+    assert!(moved >= 3, "the same drawing stands in the new place: {moved}");
+}
+
+#[test]
+fn plans_that_can_not_be_carried_out_are_named() {
+    let editor = editor();
+    let example = example(5, 0, Split::Seen, None);
+    let step = |verb: &str, name: &str, row, cells| PlanStep {
+        verb: verb.into(),
+        name: name.into(),
+        tint: None,
+        row,
+        col: 0,
+        cells,
+    };
+    let refused = |mode, plan: Vec<PlanStep>| {
+        planned(&editor, &example, mode, 0.0, Some(plan)).err().unwrap().to_string()
+    };
+    let cat = || step("erase", "cat", 0, 2);
+    assert_eq!(
+        refused(Mode::Full, vec![cat()]),
+        "plan: mode `full` writes none; take `local` or `think`"
+    );
+    for (plan, said) in [
+        (step("erase", "catt", 0, 2), "plan, step 2: `catt` is no drawing; did you mean `cat`"),
+        (step("draw", "cat", 7, 2), "plan, step 2: a box of 2×2 cells at row 7, column 0 does not"),
+        (step("draw", "cat", usize::MAX, 2), "does not lie on the canvas of 8×8"),
+        (step("draw", "cat", 0, 5), "plan, step 2: `cells` is 5; a box has [2, 3, 4] cells a side"),
+        (step("paint", "cat", 0, 2), "plan, step 2: `verb` is `paint`"),
+        (step("background", "cat", 0, 0), "plan, step 2: `cat` is no background"),
+        (step("background", "blue", 0, 2), "a background has no tint and no box"),
+    ] {
+        let found = refused(Mode::Local, vec![cat(), plan]);
+        assert!(found.contains(said), "{found}");
+    }
+    let said = refused(Mode::Think, vec![cat(); 13]);
+    assert_eq!(said, "plan: it has 13 steps, more than 12");
+    let nothing = planned(&editor, &example, Mode::Local, 0.0, Some(Vec::new())).unwrap();
+    assert_eq!(nothing.image, nothing.source, "an empty plan changes nothing");
 }

@@ -14,6 +14,7 @@ use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId, Seed, TokenId};
 use crate::image::{background_colour, fit};
 use crate::lm::{Chunk, KvCache, LanguageModel, SeeingHead, to_host};
+use crate::plan::forced_tokens;
 use crate::sample::{Chosen, judge_code, judge_control, pick_code, pick_control, token_key};
 use crate::sequence::{self, Expect, Grammar, Meaning, Slot, Step, Vocabulary};
 use crate::sight::Sight;
@@ -22,6 +23,8 @@ use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
+
+pub use crate::plan::PlanStep;
 
 /// How much of the picture the model writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,6 +50,10 @@ pub struct EditRequest {
     pub seed: Seed,
     /// 0 takes the likeliest token; 1 samples from the model.
     pub temperature: f32,
+    /// The plan to carry out (modes `local` and `think`): the model writes the codes alone. None lets
+    /// it plan for itself.
+    #[serde(default)]
+    pub plan: Option<Vec<PlanStep>>,
 }
 
 /// One generated token.
@@ -83,23 +90,6 @@ pub struct CellPreview {
     pub rgb: Vec<u8>,
 }
 
-/// One step of the plan, in words and cells.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlanStep {
-    /// `see`, `erase`, `draw` or `background`.
-    pub verb: String,
-    /// What, or the background's colour.
-    pub name: String,
-    /// Tint, if not the natural colour.
-    pub tint: Option<String>,
-    /// Topmost row of the box.
-    pub row: usize,
-    /// Leftmost column of the box.
-    pub col: usize,
-    /// Cells a side; 0 for a background.
-    pub cells: usize,
-}
-
 /// The result of an edit.
 #[derive(Clone, Debug)]
 pub struct EditOutcome {
@@ -119,7 +109,8 @@ pub struct EditOutcome {
     pub tokens: usize,
     /// Forward passes, prompt included.
     pub forwards: usize,
-    /// Log-probability of the program at temperature 1 under the grammar's mask, in nats.
+    /// Log-probability of the program at temperature 1 under the grammar's mask, in nats; with a plan
+    /// given, of the codes alone.
     pub log_prob: f64,
     /// What the plan speaks of and the picture does not seem to show, one sentence; empty without
     /// doubt, in `full` (which has no plan) and in models without a seeing head.
@@ -202,7 +193,7 @@ impl Editor {
     /// Edits a picture of any size; `on_event` sees every token and may stop the edit.
     ///
     /// # Errors
-    /// [`ModelError`] for an instruction that is not understood, a bad option or picture, a failing
+    /// [`ModelError`] for an instruction that is not understood, a bad option, plan or picture, a failing
     /// device, or when `on_event` breaks.
     pub async fn edit(
         &self,
@@ -231,12 +222,16 @@ impl Editor {
             return Err(ModelError::Option { name: "temperature", problem });
         }
         let words = self.vocabulary.text().encode(&request.instruction)?;
+        let plan = request.plan.as_ref();
+        let forced =
+            plan.map(|plan| forced_tokens(&self.vocabulary, request.mode, plan)).transpose()?;
         let fitted = fit(source, self.config.vision.canvas())?;
         let source_codes = self.tokenizer.encode(&fitted.picture)?;
 
         let mut session = Session::open(self, &source_codes, &words);
         let behind = background_colour(&fitted.picture, self.config.vision.patch);
-        let program = session.write(request, decided, behind, on_event).await?;
+        let given = Given { planned: forced.unwrap_or_default(), decided };
+        let program = session.write(request, given, behind, on_event).await?;
         let (forwards, log_prob) = (session.forwards, session.log_prob);
         let seen = session.seen;
 
@@ -248,7 +243,7 @@ impl Editor {
             image: picture,
             source: fitted.picture,
             fitted: fitted.note,
-            plan: steps.iter().map(|step| self.plan_step(step)).collect(),
+            plan: steps.iter().map(|step| PlanStep::of(&self.vocabulary, step)).collect(),
             outside_pixels,
             outside_changed,
             tokens: program.len(),
@@ -302,33 +297,14 @@ impl Editor {
         let things = if things.is_empty() { "nothing known".to_owned() } else { things };
         Ok(format!("the picture does not seem to show: {doubted}; seen: {things}"))
     }
+}
 
-    fn plan_step(&self, step: &Step) -> PlanStep {
-        let (verb, placed) = match step {
-            Step::See(placed) => ("see", placed),
-            Step::Erase(placed) => ("erase", placed),
-            Step::Draw(placed, _) => ("draw", placed),
-            Step::Background(colour, _) => {
-                let name = self.vocabulary.label(*colour);
-                return PlanStep {
-                    verb: "background".into(),
-                    name,
-                    tint: None,
-                    row: 0,
-                    col: 0,
-                    cells: 0,
-                };
-            }
-        };
-        PlanStep {
-            verb: verb.into(),
-            name: self.vocabulary.label(placed.name),
-            tint: placed.tint.map(|tint| self.vocabulary.label(tint)),
-            row: placed.row,
-            col: placed.col,
-            cells: placed.cells,
-        }
-    }
+/// What of a program is not the model's to choose.
+struct Given<'a> {
+    /// The first control tokens, in order: a plan.
+    planned: Vec<TokenId>,
+    /// The first tokens, as an edit that was stopped chose them.
+    decided: &'a [TokenId],
 }
 
 /// One edit in progress: what has been read, and the pointer's keys.
@@ -358,27 +334,33 @@ impl<'a> Session<'a> {
         Self { editor, source, cache, pointer_keys, seen, read: 0, forwards: 2, log_prob: 0.0 }
     }
 
-    /// Writes the program; its first tokens are those `decided` already.
+    /// Writes the program.
     async fn write(
         &mut self,
         request: &EditRequest,
-        decided: &[TokenId],
+        given: Given<'_>,
         behind: [u8; 3],
         on_event: &mut impl AsyncFnMut(&EditEvent) -> ControlFlow<()>,
     ) -> Result<Vec<TokenId>, ModelError> {
         let vocabulary = &self.editor.vocabulary;
         let mut grammar = Grammar::new(vocabulary, request.mode);
         let mut program: Vec<TokenId> = Vec::new();
+        let mut planned = given.planned.into_iter();
         let mut drawn: Vec<(usize, usize, CodeId)> = Vec::new();
         loop {
             let place = grammar.slot();
-            let given = decided.get(program.len()).copied();
             let expect = grammar.expect();
-            let only = matches!(&expect, Expect::Control(allowed) if allowed.len() == 1);
-            let chosen = match expect {
+            let only = match &expect {
                 Expect::Nothing => return Ok(program),
-                Expect::Control(allowed) if only => Chosen::only(given.unwrap_or(allowed[0])),
-                expect => self.next(&program, &expect, request, given).await?,
+                Expect::Control(allowed) => {
+                    planned.next().or_else(|| (allowed.len() == 1).then(|| allowed[0]))
+                }
+                Expect::Code(_) => None,
+            };
+            let decided = given.decided.get(program.len()).copied();
+            let chosen = match only {
+                Some(token) => Chosen::only(decided.unwrap_or(token)),
+                None => self.next(&program, &expect, request, decided).await?,
             };
             let token = chosen.token;
             grammar.push(token)?;
@@ -404,7 +386,7 @@ impl<'a> Session<'a> {
                 source: self.source_at(meaning, place),
                 log_prob: chosen.log_prob,
                 entropy: chosen.entropy,
-                forced: only || given.is_some(),
+                forced: only.or(decided).is_some(),
                 label: vocabulary.label(token),
                 cell,
                 previews,

@@ -40,6 +40,14 @@ pub enum ModelError {
         /// The broken rule with the value found.
         problem: String,
     },
+    /// A plan the editor is told to carry out and can't.
+    #[error("plan{}: {problem}", step.map_or_else(String::new, |step| format!(", step {step}")))]
+    Plan {
+        /// The step, from 1; none if it is about the whole plan.
+        step: Option<usize>,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A tensor the model needs is not there, or one it does not know is.
     #[error("tensors do not fit the model: {0}")]
     Tensors(String),
@@ -119,6 +127,9 @@ impl ModelError {
             Self::Instruction { .. } => "write one short sentence, such as `remove the cat`".into(),
             Self::Picture { .. } => "open a PNG, JPEG or WebP picture of at least 1×1 pixel".into(),
             Self::Option { .. } => "give the option a value in its range".into(),
+            Self::Plan { .. } => {
+                "write the plan as `trainer edit --json` prints it, rows and columns from 0".into()
+            }
             Self::Tensors(_) => {
                 "the weights belong to another model or version; export them again".into()
             }
@@ -143,7 +154,7 @@ impl ModelError {
             Self::NotUnderstood { .. } => "E_NOT_UNDERSTOOD",
             Self::Instruction { .. } => "E_INSTRUCTION",
             Self::Picture { .. } => "E_IMAGE_DECODE",
-            Self::Option { .. } | Self::Config { .. } => "E_OPTION",
+            Self::Option { .. } | Self::Config { .. } | Self::Plan { .. } => "E_OPTION",
             Self::Tensors(_) | Self::Checkpoint { .. } => "E_TENSOR_MISSING",
             Self::Format { .. } => "E_FORMAT",
             Self::Version { .. } => "E_VERSION",

@@ -37,7 +37,10 @@ pub fn read_bench(text: &str) -> (Vec<Example>, Vec<BadLine>) {
 
 impl Example {
     /// Checks what the types can't: boxes on the canvas, no overlaps, indices that exist.
-    fn verified(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// Names the field and the broken rule.
+    pub fn verified(&self) -> Result<(), String> {
         scene_is_sound(&self.scene).map_err(|problem| format!("`scene`: {problem}"))?;
         scene_is_sound(&self.target).map_err(|problem| format!("`target`: {problem}"))?;
         check_is_sound(&self.check, self.scene.objects.len())

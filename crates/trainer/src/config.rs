@@ -1,5 +1,6 @@
 //! A run's configuration: `configs/*.toml`, unknown keys refused, every key with a default.
 
+use crate::hint;
 use crate::judge::config::JudgeConfig;
 use crate::rl::config::RlConfig;
 use crate::sft::config::SftConfig;
@@ -69,11 +70,14 @@ impl RunConfig {
     /// Names the line and the valid keys, or the broken rule.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let config: Self = toml::from_str(text)?;
-        config.tok.check()?;
-        config.sft.check()?;
-        config.rl.check()?;
-        config.judge.check()?;
-        config.model_config()?;
+        let check = || {
+            config.tok.check()?;
+            config.sft.check()?;
+            config.rl.check()?;
+            config.judge.check()?;
+            config.model_config()
+        };
+        check().map_err(|problem| hint::error(format!("{problem:#}"), hint::KEYS))?;
         Ok(config)
     }
 

@@ -2,8 +2,12 @@
 
 use anyhow::{Context, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// How often a wait looks whether Ctrl-C was pressed.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Starts to listen.
 ///
@@ -22,4 +26,16 @@ pub(crate) fn listen() -> Result<()> {
 /// Was Ctrl-C pressed?
 pub(crate) fn asked() -> bool {
     ASKED.load(Ordering::SeqCst)
+}
+
+/// Waits, but not past a Ctrl-C.
+pub(crate) fn wait(time: Duration) {
+    let start = Instant::now();
+    while !asked() {
+        let left = time.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left.min(LOOK_EVERY));
+    }
 }

@@ -8,7 +8,7 @@
 //! Files are written under a temporary name, synced and renamed, so that a kill or a full disk leaves
 //! the last good checkpoint. A torn newest one is skipped with a warning. Start at [`RunDir`].
 
-use crate::events;
+use crate::{events, hint};
 use anyhow::{Context, Result, anyhow, bail};
 use earl_model::checkpoint::bundle::hex_sha256;
 use serde::{Serialize, de::DeserializeOwned};
@@ -46,24 +46,34 @@ struct Seal<S> {
 }
 
 impl RunDir {
-    /// A new run; refuses a folder that already holds one.
+    /// A new run with the files it can't do without (names within the run, bytes); refuses a folder that
+    /// already holds one. The configuration comes last: with it, a folder is a run.
     ///
     /// # Errors
     /// If the folder holds a run or can't be written.
-    pub(crate) fn create(root: &Path, config: &str, facts: &impl Serialize) -> Result<Self> {
+    pub(crate) fn create(
+        root: &Path,
+        config: &str,
+        facts: &impl Serialize,
+        files: &[(&str, &[u8])],
+    ) -> Result<Self> {
         if root.join("config.toml").exists() {
-            bail!(
-                "`{}` already holds a run; pass `--resume {0}` to go on with it, or another `--out`",
-                root.display()
-            );
+            let root = root.display();
+            return Err(hint::error(
+                format!("`{root}` already holds a run"),
+                format!("pass `--resume {root}` to go on with it, or another `--out`"),
+            ));
         }
         for folder in ["checkpoints", "samples", "weights"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder)
                 .with_context(|| format!("making `{}`", folder.display()))?;
         }
-        write_file(&root.join("config.toml"), config.as_bytes())?;
+        for (name, bytes) in files {
+            write_file(&root.join(name), bytes)?;
+        }
         write_file(&root.join("run.json"), &serde_json::to_vec_pretty(facts)?)?;
+        write_file(&root.join("config.toml"), config.as_bytes())?;
         Ok(Self { root: root.to_owned() })
     }
 
@@ -73,10 +83,8 @@ impl RunDir {
     /// If the folder holds none.
     pub(crate) fn open(root: &Path) -> Result<Self> {
         if !root.join("config.toml").is_file() {
-            bail!(
-                "`{}` holds no run (no `config.toml`); start one with `--config`",
-                root.display()
-            );
+            let problem = format!("`{}` holds no run (no `config.toml`)", root.display());
+            return Err(hint::error(problem, "start one with `--config`"));
         }
         Ok(Self { root: root.to_owned() })
     }
@@ -128,12 +136,31 @@ impl RunDir {
             write_file(&self.path("latest"), format!("{step}\n").as_bytes())
         };
         write().with_context(|| {
-            format!(
-                "writing checkpoint `{name}` in `{}`; the last good one is kept",
-                folder.display()
-            )
+            drop(fs::remove_dir_all(&fresh)); // what is left of it would take room for nothing
+            format!("writing checkpoint `{name}` in `{}`; {}", folder.display(), self.last_good())
         })?;
         self.drop_old()
+    }
+
+    /// Which checkpoint is the newest whole one, for the end of an error.
+    #[must_use]
+    pub(crate) fn last_good(&self) -> String {
+        let known = self.checkpoints().unwrap_or_default();
+        let whole = |path: &Path| read_checkpoint::<serde_json::Value>(path).is_ok();
+        match known.into_iter().rev().find(|(_, path)| whole(path)) {
+            Some((_, path)) => format!("the last good checkpoint is `{}`", path.display()),
+            None => "there is no checkpoint yet".into(),
+        }
+    }
+
+    /// What is known of the run (`run.json`).
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub(crate) fn facts(&self) -> Result<serde_json::Value> {
+        let path = self.path("run.json");
+        let bytes = fs::read(&path).with_context(|| format!("reading `{}`", path.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("in `{}`", path.display()))
     }
 
     /// The newest whole checkpoint; torn ones are skipped with a warning on stderr.
@@ -156,13 +183,24 @@ impl RunDir {
     ///
     /// # Errors
     /// If it can't be written.
-    pub(crate) fn log(&self, line: &impl Serialize) -> Result<()> {
-        let path = self.path("metrics.jsonl");
-        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-        let mut text = serde_json::to_string(line)?;
-        text.push('\n');
-        file.write_all(text.as_bytes()).with_context(|| format!("writing `{}`", path.display()))?;
+    pub(crate) fn log<T: Serialize>(&self, line: &T) -> Result<()> {
+        self.append("metrics.jsonl", std::slice::from_ref(line))?;
         events::append(&self.root, &serde_json::to_value(line)?)
+    }
+
+    /// Adds lines of JSON to a file.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub(crate) fn append(&self, name: &str, lines: &[impl Serialize]) -> Result<()> {
+        let path = self.path(name);
+        let mut text = String::new();
+        for line in lines {
+            text += &serde_json::to_string(line)?;
+            text.push('\n');
+        }
+        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+        file.write_all(text.as_bytes()).with_context(|| format!("writing `{}`", path.display()))
     }
 
     /// Cuts `metrics.jsonl` and `events/` to steps below `step`: what an uninterrupted run would hold.
@@ -171,7 +209,15 @@ impl RunDir {
     /// If it can't be rewritten.
     pub(crate) fn truncate_metrics(&self, step: u64) -> Result<()> {
         events::truncate(&self.root, step)?;
-        let path = self.path("metrics.jsonl");
+        self.truncate_lines("metrics.jsonl", "step", step)
+    }
+
+    /// Cuts a file of JSON lines to those whose `key` is below `step`; a torn line goes.
+    ///
+    /// # Errors
+    /// If it can't be rewritten.
+    pub(crate) fn truncate_lines(&self, name: &str, key: &str, step: u64) -> Result<()> {
+        let path = self.path(name);
         if !path.exists() {
             return Ok(());
         }
@@ -179,7 +225,7 @@ impl RunDir {
         for line in BufReader::new(File::open(&path)?).lines() {
             let line = line?;
             let value: Option<serde_json::Value> = serde_json::from_str(&line).ok();
-            let at = value.and_then(|value| value["step"].as_u64());
+            let at = value.and_then(|value| value[key].as_u64());
             if at.is_some_and(|at| at < step) {
                 kept.push_str(&line);
                 kept.push('\n');
@@ -240,6 +286,21 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     write().with_context(|| format!("writing `{}`", path.display()))
 }
 
+/// Finds out whether [`write_file`] could write this file, before hours of work for it.
+///
+/// # Errors
+/// Names the file and the reason.
+pub(crate) fn check_writable(path: &Path) -> Result<()> {
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let writing = || format!("writing `{}`", path.display());
+    drop(readable_by_all().tempfile_in(folder).with_context(writing)?);
+    if path.is_dir() {
+        return Err(std::io::Error::from(std::io::ErrorKind::IsADirectory)).with_context(writing);
+    }
+    Ok(())
+}
+
 /// Temporary files are private by default; results are files like any other.
 fn readable_by_all() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
@@ -272,8 +333,8 @@ mod tests {
     }
 
     fn run(folder: &Path) -> RunDir {
-        RunDir::create(&folder.join("run"), "seed = 1\n", &serde_json::json!({"device": "flex"}))
-            .unwrap()
+        let facts = serde_json::json!({"device": "flex"});
+        RunDir::create(&folder.join("run"), "seed = 1\n", &facts, &[("weights/w", b"w")]).unwrap()
     }
 
     #[test]
@@ -312,7 +373,7 @@ mod tests {
     fn a_folder_with_a_run_is_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         run(folder.path());
-        let again = RunDir::create(&folder.path().join("run"), "", &0);
+        let again = RunDir::create(&folder.path().join("run"), "", &0, &[]);
         assert!(again.err().unwrap().to_string().contains("already holds a run"));
         assert!(RunDir::open(folder.path()).is_err());
     }

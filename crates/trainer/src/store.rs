@@ -50,10 +50,10 @@ impl Stored {
             return Self::read_safetensors(&manifest);
         }
         if !manifest.is_file() {
-            bail!(
-                "there is no model at `{}`: give a bundle's folder (with `manifest.json`), a run's folder or a `.safetensors` file",
-                path.display()
-            );
+            return Err(hint::error(
+                format!("there is no model at `{}`", path.display()),
+                "give a bundle's folder (with `manifest.json`), a run's folder or a `.safetensors` file",
+            ));
         }
         let bundle = open_bundle(&manifest)?;
         Ok(Self {
@@ -100,6 +100,19 @@ impl Stored {
         tensors.extend(self.part(SEEING_PREFIX));
         tensors
     }
+}
+
+/// Refuses weights that no run could go on from: they are not written over good ones.
+///
+/// # Errors
+/// Names the first tensor that holds a value that is no finite number.
+pub(crate) fn check_finite(tensors: &TensorMap) -> Result<()> {
+    for (name, tensor) in tensors {
+        if let Some(value) = tensor.data.iter().find(|value| !value.is_finite()) {
+            bail!("the weights hold {value} (`{name}`); nothing was written");
+        }
+    }
+    Ok(())
 }
 
 /// Opens a bundle by its manifest's path, every chunk checked.

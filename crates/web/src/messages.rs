@@ -12,6 +12,9 @@ pub(crate) struct Options {
     pub(crate) mode: Mode,
     pub(crate) seed: u64,
     pub(crate) temperature: f32,
+    /// The plan to carry out, as [`Edited`] gives it.
+    #[serde(default)]
+    pub(crate) plan: Option<Vec<PlanStep>>,
     /// Tokens of the same edit that are decided already.
     pub(crate) decided: Vec<TokenId>,
 }
@@ -23,6 +26,7 @@ impl Options {
             mode: self.mode,
             seed: Seed(self.seed),
             temperature: self.temperature,
+            plan: self.plan.clone(),
         }
     }
 }

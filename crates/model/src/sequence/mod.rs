@@ -7,5 +7,5 @@ pub mod vocabulary;
 
 pub use grammar::{Expect, Grammar, Slot};
 pub use layout::{ProgramLayout, program_chunk, program_layout, source_chunk, words_chunk};
-pub use program::{Placed, Step, parse, write};
+pub use program::{Placed, Step, parse, plan_tokens, write};
 pub use vocabulary::{Control, Meaning, Vocabulary};

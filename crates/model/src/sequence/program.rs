@@ -44,11 +44,7 @@ pub fn write(
     steps: &[Step],
     picture: &[CodeId],
 ) -> Result<Vec<TokenId>, ModelError> {
-    let mut tokens = vec![match mode {
-        Mode::Local => vocabulary.control(Control::Local),
-        Mode::Full => vocabulary.control(Control::Full),
-        Mode::Think => vocabulary.control(Control::Think),
-    }];
+    let mut tokens = vec![opening(vocabulary, mode)];
     if mode != Mode::Full {
         for step in steps {
             write_step(vocabulary, mode, step, &mut tokens)?;
@@ -69,6 +65,33 @@ pub fn write(
         Expect::Nothing => Ok(tokens),
         _ => Err(ModelError::Format { what: "program".into(), problem: "is not complete".into() }),
     }
+}
+
+/// The control tokens of a plan in their order: mode, steps without their codes, and what ends the plan.
+///
+/// # Errors
+/// [`ModelError::Format`] if a box has a size no object has.
+pub fn plan_tokens(
+    vocabulary: &Vocabulary,
+    mode: Mode,
+    steps: &[Step],
+) -> Result<Vec<TokenId>, ModelError> {
+    let mut tokens = vec![opening(vocabulary, mode)];
+    for step in steps {
+        write_step(vocabulary, Mode::Think, step, &mut tokens)?; // a mode whose steps carry no codes
+    }
+    let closing = if mode == Mode::Think { Control::Picture } else { Control::End };
+    tokens.push(vocabulary.control(closing));
+    Ok(tokens)
+}
+
+/// The token a program of this mode begins with.
+fn opening(vocabulary: &Vocabulary, mode: Mode) -> TokenId {
+    vocabulary.control(match mode {
+        Mode::Local => Control::Local,
+        Mode::Full => Control::Full,
+        Mode::Think => Control::Think,
+    })
 }
 
 fn write_step(

@@ -71,15 +71,21 @@ impl WordTokenizer {
     }
 
     fn not_understood(&self, word: String) -> ModelError {
+        let near = self.near(&word);
+        ModelError::NotUnderstood { word, near }
+    }
+
+    /// Known words that look alike, the likest first.
+    #[must_use]
+    pub fn near(&self, word: &str) -> Vec<String> {
         let mut near: Vec<(usize, &String)> = self
             .words
             .iter()
-            .map(|known| (osa_distance(&word, known), known))
+            .map(|known| (osa_distance(word, known), known))
             .filter(|&(distance, known)| distance <= 2.min(known.chars().count() / 2))
             .collect();
         near.sort();
-        let near = near.into_iter().take(SUGGESTIONS).map(|(_, known)| known.clone()).collect();
-        ModelError::NotUnderstood { word, near }
+        near.into_iter().take(SUGGESTIONS).map(|(_, known)| known.clone()).collect()
     }
 }
 

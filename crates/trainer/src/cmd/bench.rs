@@ -98,6 +98,7 @@ fn edits(stored: &Stored, limit: u64) -> Result<Value> {
                 mode,
                 seed: Seed(0),
                 temperature: 0.0,
+                plan: None,
             };
             let start = Instant::now();
             let outcome = pollster::block_on(

@@ -9,7 +9,7 @@ use crate::store::Stored;
 use anyhow::{Context, Result, bail};
 use earl_model::checkpoint::bundle::hex_sha256;
 use earl_model::files::encode_png;
-use earl_model::{EditOutcome, EditRequest, Editor, Seed};
+use earl_model::{EditOutcome, EditRequest, Editor, PlanStep, Seed};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// What to do, as one short sentence: "remove the cat".
     #[arg(required_unless_present = "batch")]
     instruction: Option<String>,
-    /// Edit every line of this file: {"image": path, "instruction": text, "seed": n?}.
+    /// Edit every line of this file: {"image": path, "instruction": text, "seed": n?, "plan": […]?}.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["image", "instruction"])]
     batch: Option<PathBuf>,
     /// The edited PNG; with `--batch`, the folder for 000000.png … and results.jsonl.
@@ -48,6 +48,10 @@ pub(crate) struct Args {
     /// Sample this many edits (seeds seed, seed+1, …) and keep the likeliest.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     candidates: u64,
+    /// Carry out this plan instead of the model's own, which then writes the codes alone: a JSON array as
+    /// `edit --json` prints it under `plan`.
+    #[arg(long, value_name = "FILE", conflicts_with = "batch")]
+    plan: Option<PathBuf>,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceName,
@@ -69,6 +73,7 @@ struct Line {
     image: PathBuf,
     instruction: String,
     seed: Option<u64>,
+    plan: Option<Vec<PlanStep>>,
 }
 
 /// Edits.
@@ -113,7 +118,8 @@ impl Workbench<'_> {
             let problem = format!("`{}` is a folder", out.display());
             return Err(hint::error(problem, "give `--out` the name of a PNG file"));
         }
-        let edited = self.edit(image, instruction, self.args.seed)?;
+        let plan = self.args.plan.as_deref().map(read_plan).transpose()?;
+        let edited = self.edit(image, instruction, self.args.seed, plan)?;
         write_file(out, &edited.png)?;
         let mut facts = edited.facts;
         facts["output"] = json!(out);
@@ -125,13 +131,20 @@ impl Workbench<'_> {
     }
 
     /// The best candidate's picture, with its recipe, and its facts.
-    fn edit(&self, image: &Path, instruction: &str, seed: u64) -> Result<Edited> {
+    fn edit(
+        &self,
+        image: &Path,
+        instruction: &str,
+        seed: u64,
+        plan: Option<Vec<PlanStep>>,
+    ) -> Result<Edited> {
         let opened = picture::read(image)?;
         let start = Instant::now();
         let mut tried = Vec::new();
         let mut best: Option<(u64, EditOutcome)> = None;
         for at in 0..self.args.candidates {
-            let outcome = self.candidate(&opened.picture, instruction, seed.wrapping_add(at))?;
+            let outcome =
+                self.candidate(&opened.picture, instruction, seed.wrapping_add(at), plan.clone())?;
             tried.push(Candidate { seed: seed.wrapping_add(at), log_prob: outcome.log_prob });
             if best.as_ref().is_none_or(|(_, best)| outcome.log_prob > best.log_prob) {
                 best = Some((seed.wrapping_add(at), outcome));
@@ -139,11 +152,14 @@ impl Workbench<'_> {
         }
         let Some((seed, outcome)) = best else { bail!("no candidate") };
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
-        let recipe = json!({
+        let mut recipe = json!({
             "v": 1, "model": self.sha256, "instruction": instruction, "mode": self.args.mode.mode(),
             "seed": seed, "temperature": self.temperature(),
             "image": hex_sha256(outcome.source.as_raw()),
         });
+        if let Some(plan) = plan {
+            recipe["plan"] = json!(plan);
+        }
         let png = encode_png(&outcome.image, Some(("earl-recipe", &recipe.to_string())))?;
         let notes: Vec<String> = opened.notes.into_iter().chain(outcome.fitted.clone()).collect();
         let facts = json!({
@@ -167,12 +183,14 @@ impl Workbench<'_> {
         source: &image::RgbImage,
         instruction: &str,
         seed: u64,
+        plan: Option<Vec<PlanStep>>,
     ) -> Result<EditOutcome> {
         let request = EditRequest {
             instruction: instruction.to_owned(),
             mode: self.args.mode.mode(),
             seed: Seed(seed),
             temperature: self.temperature(),
+            plan,
         };
         Ok(pollster::block_on(
             self.editor.edit(source, &request, &mut |_| ControlFlow::Continue(())),
@@ -216,7 +234,7 @@ impl Workbench<'_> {
             let line: Line = serde_json::from_str(line).context("not a line of a batch")?;
             let beside = file.parent().unwrap_or(Path::new("")).join(&line.image);
             let image = if line.image.exists() { line.image } else { beside };
-            self.edit(&image, &line.instruction, line.seed.unwrap_or(self.args.seed))
+            self.edit(&image, &line.instruction, line.seed.unwrap_or(self.args.seed), line.plan)
         };
         match edit() {
             Ok(edited) => {
@@ -235,6 +253,16 @@ impl Workbench<'_> {
             }
         }
     }
+}
+
+fn read_plan(path: &Path) -> Result<Vec<PlanStep>> {
+    let text = fs::read(path).with_context(|| format!("reading `{}`", path.display()))?;
+    serde_json::from_slice(&text).map_err(|problem| {
+        hint::error(
+            format!("`{}` is no plan: {problem}", path.display()),
+            "give a JSON array of steps, as `trainer edit --json` prints it under `plan`",
+        )
+    })
 }
 
 fn describe(outcome: &EditOutcome, notes: &[String], milliseconds: f64) -> String {

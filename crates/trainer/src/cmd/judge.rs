@@ -2,12 +2,13 @@
 
 use crate::config::RunConfig;
 use crate::eval::stats::spearman;
-use crate::judge::{Judge, Question, Verdict, config::KEY, prompt};
+use crate::hint;
+use crate::judge::{Judge, Question, Verdict, prompt};
 use crate::picture;
 use crate::progress::Counter;
 use crate::rl::verify::RIGHT_FROM;
-use crate::run_dir::write_file;
-use anyhow::{Context, Result, bail};
+use crate::run_dir::{check_writable, write_file};
+use anyhow::{Context, Result};
 use earl_scenes::{Example, Score, judge};
 use image::RgbImage;
 use serde::Deserialize;
@@ -72,8 +73,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     config.endpoint = args.endpoint.clone().unwrap_or(config.endpoint);
     config.model = args.model.clone().unwrap_or(config.model);
     config.cache = args.cache.clone().or(config.cache);
-    let judge = Judge::new(&config)?;
     let edits = load(args)?;
+    if edits.is_empty() {
+        let problem = format!("`{}` holds no edit", args.pairs.display());
+        return Err(hint::error(
+            problem,
+            "write one JSON object a line; see `trainer judge --help`",
+        ));
+    }
+    check_writable(&args.out)?;
+    let judge = Judge::new(&config, [0, 0])?;
     let questions: Vec<Question> = edits
         .iter()
         .map(|Loaded { source, edit, instruction, .. }| Question { source, edit, instruction })
@@ -89,11 +98,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let text: Vec<String> = lines.iter().map(Value::to_string).collect();
     write_file(&args.out, (text.join("\n") + "\n").as_bytes())?;
     let summary = summary(&edits, &verdicts, judge.used());
-    if verdicts.iter().all(Result::is_err) {
-        if let Some(Err(problem)) = verdicts.into_iter().next() {
-            return Err(problem.context("no edit got a verdict"));
-        }
-        bail!("`{}` holds no edit; {KEY} and `--endpoint` were not used", args.pairs.display());
+    if verdicts.iter().all(Result::is_err)
+        && let Some(Err(problem)) = verdicts.into_iter().next()
+    {
+        return Err(problem.context("no edit got a verdict"));
     }
     if args.json {
         return super::print_json(&summary);

@@ -65,7 +65,7 @@ pub(crate) fn open_run(
     Ok((run, config))
 }
 
-/// A new run's folder, with its configuration and what else is known of it.
+/// A new run's folder, with its configuration, what else is known of it, and the files it can't do without.
 ///
 /// # Errors
 /// If the folder holds a run already or can't be written.
@@ -75,13 +75,14 @@ pub(crate) fn new_run(
     out: Option<&Path>,
     config: &RunConfig,
     mut facts: serde_json::Value,
+    files: &[(&str, &[u8])],
 ) -> Result<RunDir> {
     let folder = run_folder(out, verb, path)?;
     let command: Vec<String> = std::env::args().skip(1).collect();
     facts["verb"] = verb.into();
     facts["version"] = env!("CARGO_PKG_VERSION").into();
     facts["command"] = command.into();
-    let run = RunDir::create(&folder, &toml::to_string(config)?, &facts)?;
+    let run = RunDir::create(&folder, &toml::to_string(config)?, &facts, files)?;
     eprintln!("run: {}", folder.display());
     Ok(run)
 }

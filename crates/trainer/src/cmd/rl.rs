@@ -4,17 +4,20 @@ use super::{new_run, open_run};
 use crate::config::RunConfig;
 use crate::device::DeviceName;
 use crate::eval::{Settings, evaluate};
+use crate::hint;
 use crate::interrupt;
-use crate::judge::Judge;
 use crate::picture;
 use crate::progress::Progress;
-use crate::rl::config::RlData;
+use crate::rl::config::{RlConfig, RlData};
+use crate::rl::judging::{Limits, judge_all};
 use crate::rl::metrics::IterationReport;
+use crate::rl::offline::Offline;
 use crate::rl::rollout::{RolloutLine, Rollouts};
 use crate::rl::train::{Done, Policy};
-use crate::rl::verify::{Corrupted, Mllm, Oracle, Reward, Strict, Verifier, VerifierName};
+use crate::rl::verifiers::Verifiers;
+use crate::rl::verify::{Corrupted, Given, Reward, Strict};
 use crate::run_dir::{RunDir, write_file};
-use crate::store::Stored;
+use crate::store::{Stored, check_finite};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use earl_model::checkpoint::{TensorMap, safetensors};
@@ -23,11 +26,10 @@ use earl_model::{Editor, ModelConfig};
 use earl_scenes::{Example, Split};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Flags of `rl`.
 #[derive(Debug, clap::Args)]
@@ -53,6 +55,10 @@ pub(crate) struct Args {
     /// Share of rewards replaced by noise, instead of the configuration's.
     #[arg(long, value_name = "P", conflicts_with = "resume")]
     corrupt: Option<f64>,
+    /// Train on the rollouts of this file, `rl.prompts` lines an iteration and each line once, instead of
+    /// sampling them: `rollouts.jsonl` of `--save-rollouts`, or of another sampler.
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    rollouts: Option<PathBuf>,
     /// Keep every rollout with its reward in the run's `rollouts.jsonl`.
     #[arg(long)]
     save_rollouts: bool,
@@ -85,8 +91,8 @@ struct Line<'a, T: Serialize> {
 /// Trains by rewards, or goes on.
 ///
 /// # Errors
-/// For a bad configuration or model, a folder that can't be written, too many failed verdicts, or
-/// log-probabilities that disagree.
+/// For a bad configuration, model or file of rollouts, a folder that can't be written, too many failed
+/// verdicts, log-probabilities that disagree, or a loss that is no number.
 pub(crate) fn run(args: &Args) -> Result<()> {
     interrupt::listen()?;
     let (run, config) = open_run(args.resume.as_deref(), || start(args))?;
@@ -112,15 +118,31 @@ fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
     config.rl.corrupt = args.corrupt.unwrap_or(config.rl.corrupt);
     config.rl.check()?;
     let stored = Stored::read(init)?;
-    let facts = serde_json::json!({
+    let mut facts = serde_json::json!({
         "device": format!("{:?}", args.device), "seed": config.rl.seed, "parent": init,
         "parent_sha256": stored.sha256,
     });
-    let run = new_run("rl", path, args.out.as_deref(), &config, facts)?;
+    if let Some(path) = &args.rollouts {
+        let offline = Offline::read(path, &stored.config, config.rl.mode)?;
+        config.rl.iterations = config.rl.iterations.min(offline.iterations(config.rl.prompts));
+        config.rl.rollouts = Some(absolute(path)?);
+        facts["rollouts_sha256"] = offline.sha256.into();
+    }
+    config.rl.replay = config.rl.replay.as_deref().map(absolute).transpose()?;
     let model = serde_json::to_string(&stored.config)?;
     let bytes = safetensors::write(&stored.edit_tensors(), &model)?;
-    write_file(&run.path("weights/reference.safetensors"), &bytes)?;
-    Ok((run, config))
+    let files: [(&str, &[u8]); 1] = [(REFERENCE, &bytes)];
+    Ok((new_run("rl", path, args.out.as_deref(), &config, facts, &files)?, config))
+}
+
+/// The starting model within a run: to stay near, and to start from.
+const REFERENCE: &str = "weights/reference.safetensors";
+/// Rollouts of the iteration under way, where verdicts are worth money or time.
+const PENDING: &str = "pending.jsonl";
+
+/// A path that holds wherever the run is resumed from.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().with_context(|| format!("reading `{}`", path.display()))
 }
 
 struct Session<'a> {
@@ -132,32 +154,37 @@ struct Session<'a> {
     device: Device,
     policy: Policy,
     state: State,
-    judge: Option<Judge>,
+    verifiers: Verifiers,
+    offline: Option<Offline>,
     save_rollouts: bool,
+    /// Iterations done at the newest checkpoint.
+    saved: Cell<Option<u64>>,
     last: Option<IterationReport>,
 }
 
 impl<'a> Session<'a> {
     fn open(args: &Args, run: RunDir, config: &'a RunConfig) -> Result<Self> {
-        let start = Stored::read(&run.path("weights/reference.safetensors"))?;
+        let start = Stored::read(&run.path(REFERENCE))?;
         let device = args.device.open()?;
-        let (mut iterations, mut state) = (0, State::default());
+        let (mut iterations, mut state, mut saved) = (0, State::default(), None);
         let (mut weights, mut moments) = (start.edit_tensors(), TensorMap::new());
         if let Some(checkpoint) = run.load::<State>()? {
             (iterations, state) = (checkpoint.step, checkpoint.state);
+            saved = Some(iterations);
             weights = safetensors::read(&checkpoint.model)?.0;
             moments = safetensors::read(&checkpoint.optim)?.0;
             eprintln!("going on from iteration {iterations}");
         }
         run.truncate_metrics(iterations)?;
+        run.truncate_lines("rollouts.jsonl", "iteration", iterations)?;
         let mut frozen = start.part(VISION_PREFIX);
         frozen.extend(start.part(SEEING_PREFIX));
         let done = Done { iterations, updates: state.updates };
         let (model, rl) = (start.config.clone(), config.rl.clone());
         let policy = Policy::new(rl, &model, &device, done, &weights, &start.tensors, moments)?;
-        let asks = config.rl.verifier == VerifierName::Mllm;
-        let judge = asks.then(|| Judge::new(&config.judge)).transpose()?;
-        let save_rollouts = args.save_rollouts;
+        let verifiers = Verifiers::open(&config.rl, &config.judge, &run)?;
+        let offline = offline(&run, &config.rl, &model)?;
+        let (saved, save_rollouts) = (Cell::new(saved), args.save_rollouts);
         Ok(Self {
             run,
             config,
@@ -166,8 +193,10 @@ impl<'a> Session<'a> {
             device,
             policy,
             state,
-            judge,
+            verifiers,
+            offline,
             save_rollouts,
+            saved,
             last: None,
         })
     }
@@ -180,12 +209,13 @@ impl<'a> Session<'a> {
         }
         while self.policy.taken() < config.iterations {
             let iteration = self.policy.taken();
-            let report = self.iterate(iteration).with_context(|| {
-                format!(
-                    "at iteration {iteration}; the last good checkpoint is in `{}`",
-                    self.run.path("checkpoints").display()
-                )
-            })?;
+            let report = self
+                .iterate(iteration)
+                .with_context(|| format!("at iteration {iteration}; {}", self.run.last_good()))?;
+            let Some(report) = report else {
+                self.save()?;
+                return self.say_stopped();
+            };
             let line = Line { step: iteration, rollouts_seen: self.state.rollouts, what: &report };
             self.run.log(&line)?;
             progress.step(iteration + 1, &report.line());
@@ -198,31 +228,44 @@ impl<'a> Session<'a> {
                 self.save()?;
             }
             if interrupt::asked() {
-                let run = self.run.path("");
-                eprintln!("stopped; go on with `trainer rl --resume {}`", run.display());
-                return Ok(());
+                return self.say_stopped();
             }
         }
         self.save()
     }
 
-    /// One iteration: rollouts, rewards, one optimizer step.
-    fn iterate(&mut self, iteration: u64) -> Result<IterationReport> {
+    fn say_stopped(&self) -> Result<()> {
+        eprintln!("stopped; go on with `trainer rl --resume {}`", self.run.path("").display());
+        Ok(())
+    }
+
+    /// One iteration: rollouts, rewards, one optimizer step; nothing if Ctrl-C came while judging.
+    fn iterate(&mut self, iteration: u64) -> Result<Option<IterationReport>> {
         let config = &self.config.rl;
         let start = Instant::now();
         let editor = self.editor()?;
-        let rollouts = Rollouts::make(&editor, config, iteration)?;
+        let rollouts = self.rollouts(&editor, iteration)?;
         let sampled = start.elapsed().as_secs_f64();
         let pictures = rollouts.pictures(&editor, config.mode)?;
-        let rewards = self.rewards(&editor, &rollouts, &pictures)?;
+        let Some(rewards) = self.rewards(&editor, &rollouts, &pictures)? else { return Ok(None) };
         let judged = start.elapsed().as_secs_f64();
         if iteration.is_multiple_of(config.probe_every) {
             self.sheet(iteration, &rollouts, &pictures)?;
         }
         if self.save_rollouts {
-            self.keep(iteration, &rollouts, &rewards)?;
+            let lines = rollouts.lines(iteration, config.mode, &rewards);
+            self.run.append("rollouts.jsonl", &lines)?;
         }
-        let step = self.policy.step(&rollouts, &rewards)?;
+        let step = self
+            .policy
+            .step(&rollouts, &rewards)
+            .with_context(|| format!("training on prompts {}", rollouts.ids()))?;
+        if iteration == 0 && self.offline.is_some() && step.logprob_gap > config.gap_limit {
+            eprintln!(
+                "warning: the rollouts were not sampled from `--init` at temperature 1: log-probabilities differ by {:.3} nats",
+                step.logprob_gap
+            );
+        }
         let all = start.elapsed().as_secs_f64();
         self.state.updates = self.policy.updates();
         self.state.rollouts += rollouts.written.len() as u64;
@@ -230,40 +273,57 @@ impl<'a> Session<'a> {
             rollouts.written.iter().map(|written| written.program.len() as u64).sum::<u64>();
         self.state.seconds += all;
         let seconds = [sampled, judged - sampled, all - judged];
-        Ok(IterationReport::new(&rollouts, &rewards, step, seconds))
+        Ok(Some(IterationReport::new(&rollouts, &rewards, step, seconds)))
     }
 
+    /// Those of the file, those that waited for their verdicts when the run was cut, or new ones.
+    fn rollouts(&self, editor: &Editor, iteration: u64) -> Result<Rollouts> {
+        let config = &self.config.rl;
+        if let Some(offline) = &self.offline {
+            let lines = offline.lines(iteration, config.prompts);
+            return Rollouts::from_lines(editor, config.mode, lines);
+        }
+        if !self.verifiers.asks_a_server() {
+            return Rollouts::make(editor, config, iteration);
+        }
+        let pending = self.run.path(PENDING);
+        let kept = std::fs::read_to_string(&pending).unwrap_or_default();
+        let kept: Vec<RolloutLine> =
+            kept.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        if !kept.is_empty() && kept.iter().all(|line| line.iteration == iteration) {
+            return Rollouts::from_lines(editor, config.mode, &kept);
+        }
+        let rollouts = Rollouts::make(editor, config, iteration)?;
+        let lines = rollouts.lines(iteration, config.mode, &vec![None; rollouts.written.len()]);
+        let lines = lines.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+        write_file(&pending, lines.join("\n").as_bytes())?;
+        Ok(rollouts)
+    }
+
+    /// A reward for each rollout; nothing if Ctrl-C came first.
     fn rewards(
         &self,
         editor: &Editor,
         rollouts: &Rollouts,
         pictures: &[RgbImage],
-    ) -> Result<Vec<Option<Reward>>> {
+    ) -> Result<Option<Vec<Option<Reward>>>> {
         let config = &self.config.rl;
-        let oracle = Oracle { editor, mode: config.mode };
-        let mllm = self.judge.as_ref().map(|judge| Mllm { judge });
-        let inner: &dyn Verifier = match &mllm {
-            Some(mllm) => mllm,
-            None => &oracle,
+        let inner = self.verifiers.named(editor, config);
+        let given = Given { inner: &*inner };
+        let strict = Strict { inner: &given, share: config.right_share };
+        let verifier = Corrupted { inner: &strict, share: config.corrupt, seed: config.seed };
+        let asked = rollouts.asked(pictures, self.state.rollouts);
+        let pause = Duration::from_secs_f64(config.pause_limit_s);
+        let limits = Limits { failed: config.failed_limit, pause };
+        let mut pausing = |problem: &str| {
+            self.save()?;
+            eprintln!(
+                "paused: {problem}; rollouts, verdicts and weights are kept in `{}`; Ctrl-C stops",
+                self.run.path("").display()
+            );
+            Ok(())
         };
-        let strict = Strict { inner, share: config.right_share };
-        let corrupted = Corrupted { inner: &strict, share: config.corrupt, seed: config.seed };
-        let rewards = corrupted.rewards(rollouts, pictures, self.state.rollouts);
-        let failed = rewards.iter().filter(|reward| reward.is_err()).count();
-        let limit = config.failed_limit * rewards.len() as f64;
-        let mut first = None;
-        let rewards = rewards
-            .into_iter()
-            .map(|reward| reward.map_err(|problem| first.get_or_insert(problem).to_string()).ok())
-            .collect();
-        match first {
-            Some(problem) if failed as f64 > limit => Err(problem.context(format!(
-                "the verifier gave no verdict on {failed} of {} rollouts, more than `rl.failed_limit` = {}",
-                pictures.len(),
-                config.failed_limit
-            ))),
-            _ => Ok(rewards),
-        }
+        judge_all(&verifier, &asked, &limits, &mut pausing, &|| self.verifiers.keep_spent())
     }
 
     /// Source and rollouts of the first prompts, a row each.
@@ -271,27 +331,14 @@ impl<'a> Session<'a> {
         let rows: Vec<Vec<RgbImage>> = rollouts
             .cases
             .iter()
-            .zip(pictures.chunks(rollouts.group_size))
-            .map(|(case, edits)| {
+            .zip(&rollouts.groups)
+            .map(|(case, group)| {
+                let edits = &pictures[group.clone()];
                 std::iter::once(&case.picture).chain(edits).cloned().collect::<Vec<_>>()
             })
             .collect();
         let path = self.run.path(&format!("samples/iteration-{iteration:06}.png"));
         picture::write(&path, &picture::sheet(&rows, 1))
-    }
-
-    fn keep(&self, iteration: u64, rollouts: &Rollouts, rewards: &[Option<Reward>]) -> Result<()> {
-        let path = self.run.path("rollouts.jsonl");
-        let rewards: Vec<Option<f64>> =
-            rewards.iter().map(|reward| reward.map(|reward| reward.overall)).collect();
-        let lines = rollouts.lines(iteration, self.config.rl.mode, &rewards);
-        let text: Vec<String> = lines
-            .iter()
-            .map(|line: &RolloutLine| serde_json::to_string(line))
-            .collect::<Result<_, _>>()?;
-        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-        let text = text.join("\n") + "\n";
-        file.write_all(text.as_bytes()).with_context(|| format!("writing `{}`", path.display()))
     }
 
     /// Scores held-out edits, greedily, and logs what is right.
@@ -329,9 +376,14 @@ impl<'a> Session<'a> {
     fn save(&self) -> Result<()> {
         let config = serde_json::to_string(&self.model)?;
         let (weights, moments) = self.policy.checkpoint()?;
-        let weights = safetensors::write(&weights, &config)?;
-        let moments = safetensors::write(moments, &config)?;
-        self.run.save(self.policy.taken(), &self.state, &weights, &moments)?;
+        let taken = self.policy.taken();
+        check_finite(&weights)
+            .with_context(|| format!("after iteration {taken}; {}", self.run.last_good()))?;
+        if self.saved.replace(Some(taken)) != Some(taken) {
+            let weights = safetensors::write(&weights, &config)?;
+            let moments = safetensors::write(moments, &config)?;
+            self.run.save(taken, &self.state, &weights, &moments)?;
+        }
         let usable = safetensors::write(&self.weights()?, &config)?;
         write_file(&self.run.path("weights/model.safetensors"), &usable)
     }
@@ -343,4 +395,15 @@ impl<'a> Session<'a> {
             "tokens": self.state.tokens, "seconds": self.state.seconds, "last": self.last,
         })
     }
+}
+
+/// The file of rollouts the run was started with, unchanged.
+fn offline(run: &RunDir, config: &RlConfig, model: &ModelConfig) -> Result<Option<Offline>> {
+    let Some(path) = &config.rollouts else { return Ok(None) };
+    let offline = Offline::read(path, model, config.mode)?;
+    if run.facts()?["rollouts_sha256"] != offline.sha256.as_str() {
+        let problem = format!("`{}` is not the file the run was started with", path.display());
+        return Err(hint::error(problem, "bring that file back, or start another run"));
+    }
+    Ok(Some(offline))
 }

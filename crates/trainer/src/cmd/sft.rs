@@ -3,14 +3,15 @@
 use super::{new_run, open_run};
 use crate::config::RunConfig;
 use crate::device::DeviceName;
+use crate::hint;
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::run_dir::{RunDir, write_file};
 use crate::sft::batch::BatchMaker;
 use crate::sft::codes::CodeTable;
-use crate::sft::probe::probe;
+use crate::sft::probe::{entropies, probe};
 use crate::sft::train::{SftStep, Trainer};
-use crate::store::Stored;
+use crate::store::{Stored, check_finite};
 use crate::tok;
 use anyhow::{Context, Result, bail};
 use earl_kernels::precision::{Matmul, set_matmul};
@@ -77,13 +78,13 @@ struct Line<'a, T: Serialize> {
 /// For a bad configuration, a folder that can't be written, or a loss that is no number.
 pub(crate) fn run(args: &Args) -> Result<()> {
     interrupt::listen()?;
-    let (run, config) = open_run(args.resume.as_deref(), || start(args))?;
+    let init = args.init.as_deref().map(Stored::read).transpose()?;
+    let lent = args.tokenizer.as_deref().map(Stored::read).transpose()?;
+    let (run, config) = open_run(args.resume.as_deref(), || start(args, init.as_ref()))?;
     let model = config.model_config()?;
     if config.sft.mixed_precision && !set_matmul(Matmul::Mixed) {
         eprintln!("note: this CPU does not multiply bfloat16; products are made in f32");
     }
-    let init = args.init.as_deref().map(Stored::read).transpose()?;
-    let lent = args.tokenizer.as_deref().map(Stored::read).transpose()?;
     let tokenizer = tokenizer(&run, &config, &model, init.as_ref().or(lent.as_ref()))?;
     let mut session = Session::open(args, run, &config, &model, tokenizer, init)?;
     session.train()?;
@@ -93,16 +94,24 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
+fn start(args: &Args, init: Option<&Stored>) -> Result<(RunDir, RunConfig)> {
     let Some(path) = &args.config else { bail!("no configuration; pass `--config`") };
     let mut config = RunConfig::read(path)?;
     config.sft.steps = args.steps.unwrap_or(config.sft.steps);
     config.sft.seed = args.seed.unwrap_or(config.sft.seed);
     config.sft.data.seed = args.seed.unwrap_or(config.sft.data.seed);
+    if let (Some(init), Some(path)) = (init, &args.init) {
+        let model = config.model_config()?;
+        let same = init.config.lm == model.lm && init.config.vision == model.vision;
+        if !same || init.config.text != model.text {
+            let problem = format!("`{}` is a model of another size or vocabulary", path.display());
+            return Err(hint::error(problem, "set `[model]` to the sizes `trainer inspect` shows"));
+        }
+    }
     let facts = serde_json::json!({
         "device": format!("{:?}", args.device), "seed": config.sft.seed, "parent": args.init,
     });
-    let run = new_run("sft", path, args.out.as_deref(), &config, facts)?;
+    let run = new_run("sft", path, args.out.as_deref(), &config, facts, &[])?;
     Ok((run, config))
 }
 
@@ -181,10 +190,13 @@ impl<'a> Session<'a> {
                 BatchMaker { vocabulary: &vocabulary, codes: &self.codes, config: &config.data };
             let report = maker.make(step).and_then(|batch| self.trainer.step(&batch));
             let report = report.with_context(|| {
+                let scenes = config.data.scenes_per_step as u64;
                 format!(
-                    "at step {step} (scenes {}…); the last good checkpoint is in `{}`",
-                    step * config.data.scenes_per_step as u64,
-                    self.run.path("checkpoints").display()
+                    "at step {step} (scenes {}–{} of `sft.data.seed` = {}); {}",
+                    step * scenes,
+                    (step + 1) * scenes - 1,
+                    config.data.seed,
+                    self.run.last_good()
                 )
             })?;
             self.state.edits += report.edits as u64;
@@ -234,7 +246,11 @@ impl<'a> Session<'a> {
         }
         let by_op: std::collections::BTreeMap<&str, _> =
             tallies.iter().map(|(op, tally)| (op.name(), tally)).collect();
-        let what = serde_json::json!({ "probe": by_op });
+        let [control, code] = entropies(&editor, Split::Seen)?;
+        progress.say(&format!("  entropy of control tokens {control:.3}, of codes {code:.3} nats"));
+        let what = serde_json::json!({
+            "probe": by_op, "entropy_control": control, "entropy_code": code,
+        });
         let step = self.trainer.steps_taken() - 1;
         self.run.log(&Line { step, edits_seen: self.state.edits, what: &what })
     }
@@ -255,6 +271,8 @@ impl<'a> Session<'a> {
         let config = serde_json::to_string(self.model)?;
         let (weights, moments) = self.trainer.checkpoint()?;
         let step = self.trainer.steps_taken();
+        check_finite(&weights)
+            .with_context(|| format!("after step {step}; {}", self.run.last_good()))?;
         let (weights, moments) =
             (safetensors::write(&weights, &config)?, safetensors::write(moments, &config)?);
         self.run.save(step, &self.state, &weights, &moments)?;

@@ -90,7 +90,7 @@ fn make(args: &Args) -> Result<(LayeredVq, RunDir, [usize; 3])> {
     let config = RunConfig::read(path)?;
     let model: ModelConfig = config.model_config()?;
     let facts = serde_json::json!({ "seed": config.tok.seed });
-    let run = new_run("tok", path, args.out.as_deref(), &config, facts)?;
+    let run = new_run("tok", path, args.out.as_deref(), &config, facts, &[])?;
     let mut progress = Progress::new("codebook", 0, config.tok.iterations);
     let mut failed = None;
     let book = tok::codebook(&config.tok, model.vision.codebook_size, |iteration, error| {

@@ -4,11 +4,12 @@
 //! reached is waited for. Errors name the endpoint's status and body, never the key.
 
 use super::config::{JudgeConfig, KEY};
-use crate::hint;
-use anyhow::{Result, anyhow};
+use crate::{hint, interrupt};
+use anyhow::{Error, Result, anyhow};
 use base64::Engine;
 use earl_model::sample::rng::{Key, uniform};
 use serde_json::{Value, json};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,34 @@ pub(crate) struct Client {
     tokens: AtomicU64,
 }
 
+/// The server gave no answer, but may give one later: it can't be reached, or is busy or broken.
+#[derive(Debug)]
+pub(crate) struct Away {
+    problem: String,
+    /// Did any try get through to it?
+    pub reached: bool,
+}
+
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problem)
+    }
+}
+
+impl std::error::Error for Away {}
+
+impl Away {
+    /// Of a question that was not asked, since the server could not be reached before.
+    pub(crate) fn unasked() -> Self {
+        Self { problem: "not asked: the judge can't be reached".into(), reached: false }
+    }
+
+    /// What an error says of the server's absence, if that is its reason.
+    pub(crate) fn of(problem: &Error) -> Option<&Self> {
+        problem.chain().find_map(|link| link.downcast_ref())
+    }
+}
+
 /// Why a try brought no answer.
 enum Failure {
     /// The server can't be reached.
@@ -39,16 +68,18 @@ enum Failure {
 }
 
 impl Client {
-    /// A client of the configured endpoint, with the key from the environment.
+    /// A client of the configured endpoint, with the key from the environment; `used` requests and
+    /// tokens of the budgets are spent already.
     #[must_use]
-    pub(crate) fn new(config: JudgeConfig) -> Self {
+    pub(crate) fn new(config: JudgeConfig, used: [u64; 2]) -> Self {
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs_f64(config.timeout_s)))
             .http_status_as_error(false)
             .build()
             .into();
         let key = std::env::var(KEY).ok().filter(|key| !key.is_empty());
-        Self { config, agent, key, requests: AtomicU64::new(0), tokens: AtomicU64::new(0) }
+        let [requests, tokens] = used.map(AtomicU64::new);
+        Self { config, agent, key, requests, tokens }
     }
 
     /// Requests sent and tokens used.
@@ -70,30 +101,31 @@ impl Client {
     ) -> Result<(T, String)> {
         let start = Instant::now();
         let (mut tried, mut waited) = (0u32, 0u32);
-        let mut last = String::from("it was not asked");
+        let mut last = Error::from(Away::unasked());
         let mut unreadable = false;
-        while tried < self.config.tries {
-            self.check_budget()?;
+        while tried < self.config.tries && !interrupt::asked() {
+            self.reserve()?;
             let asked = if unreadable { format!("{text}{again}") } else { text.to_owned() };
             match self.post(&asked, pictures) {
                 Ok(answer) => {
                     if let Some(value) = read(&answer) {
                         return Ok((value, answer));
                     }
-                    last = format!("its answer can't be read: `{}`", self.shown(&answer));
+                    last = anyhow!("its answer can't be read: `{}`", self.shown(&answer));
                     unreadable = true;
                     tried += 1;
                 }
-                Err(Failure::Refused(problem)) => return Err(self.failed(&problem)),
+                Err(Failure::Refused(problem)) => return Err(self.failed(anyhow!(problem))),
                 Err(Failure::Unreachable(problem)) => {
-                    last = problem;
+                    self.requests.fetch_sub(1, Ordering::Relaxed); // nothing was sent
+                    last = Away { problem, reached: false }.into();
                     if start.elapsed().as_secs_f64() > self.config.patience_s {
                         break;
                     }
                     self.wait(waited, None, text.len());
                 }
                 Err(Failure::Busy(problem, seconds)) => {
-                    last = problem;
+                    last = Away { problem, reached: true }.into();
                     tried += 1;
                     if tried < self.config.tries {
                         self.wait(waited, seconds, text.len());
@@ -102,28 +134,30 @@ impl Client {
             }
             waited += 1;
         }
-        Err(self.failed(&last))
+        Err(self.failed(last))
     }
 
-    fn failed(&self, problem: &str) -> anyhow::Error {
-        hint::error(
-            format!("the judge at {} gave no verdict: {problem}", self.config.endpoint),
+    fn failed(&self, reason: Error) -> Error {
+        hint::because(
+            reason,
+            format!("the judge at {} gave no verdict", self.config.endpoint),
             format!("is the server up, and `judge.model` one it serves? a key goes into {KEY}"),
         )
     }
 
-    fn check_budget(&self) -> Result<()> {
-        let [requests, tokens] = self.used();
-        for (what, used, budget) in [
-            ("request", requests, self.config.request_budget),
-            ("token", tokens, self.config.token_budget),
-        ] {
-            if budget > 0 && used >= budget {
-                return Err(anyhow!("the judge's {what} budget of {budget} is spent"));
-            }
+    /// Takes one request out of the budget; threads can't take the last one twice.
+    fn reserve(&self) -> Result<()> {
+        let spent = |what: &str, budget: u64| {
+            let message = format!("the judge's {what} budget of {budget} is spent");
+            hint::error(message, format!("raise `judge.{what}_budget`; answers so far are kept"))
+        };
+        let JudgeConfig { request_budget, token_budget, .. } = self.config;
+        if token_budget > 0 && self.tokens.load(Ordering::Relaxed) >= token_budget {
+            return Err(spent("token", token_budget));
         }
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        let take = |used: u64| (request_budget == 0 || used < request_budget).then_some(used + 1);
+        let taken = self.requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.map(|_| ()).map_err(|_used| spent("request", request_budget))
     }
 
     fn post(&self, text: &str, pictures: &[&[u8]]) -> Result<String, Failure> {
@@ -189,7 +223,7 @@ impl Client {
         let jittered = doubled * (0.5 + 0.5 * uniform(key));
         let seconds = asked.filter(|seconds| *seconds >= 0.0).unwrap_or(jittered);
         let wait = Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_WAIT);
-        std::thread::sleep(wait.min(LONGEST_WAIT));
+        interrupt::wait(wait.min(LONGEST_WAIT));
     }
 
     fn shown(&self, text: &str) -> String {

@@ -12,9 +12,10 @@ pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod prompt;
 
+use crate::hint;
 use crate::run_dir::write_file;
 use anyhow::{Context, Result};
-use client::Client;
+use client::{Away, Client};
 use config::JudgeConfig;
 use earl_model::checkpoint::bundle::hex_sha256;
 use earl_model::files::encode_png;
@@ -22,7 +23,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What the judge says of an edit; all 0–10.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -74,18 +75,18 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    /// A judge; its cache folder is made.
+    /// A judge that has spent `used` requests and tokens of its budgets; its cache folder is made.
     ///
     /// # Errors
     /// If the configuration is broken or the folder can't be made.
-    pub(crate) fn new(config: &JudgeConfig) -> Result<Self> {
-        config.check()?;
+    pub(crate) fn new(config: &JudgeConfig, used: [u64; 2]) -> Result<Self> {
+        config.check().map_err(|rule| hint::error(format!("{rule:#}"), hint::KEYS))?;
         if let Some(folder) = &config.cache {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("making `{}`", folder.display()))?;
         }
         Ok(Self {
-            client: Client::new(config.clone()),
+            client: Client::new(config.clone(), used),
             model: config.model.clone(),
             concurrency: config.concurrency,
             cache: config.cache.clone(),
@@ -112,12 +113,13 @@ impl Judge {
     }
 
     /// Judges many, several at once; each has its own verdict or failure, in order. `done` hears of each.
+    /// Once the server could not be reached, the rest is not asked.
     pub(crate) fn score_all(
         &self,
         questions: &[Question<'_>],
         done: &(dyn Fn() + Sync),
     ) -> Vec<Result<Verdict>> {
-        let next = AtomicUsize::new(0);
+        let (next, gone) = (AtomicUsize::new(0), AtomicBool::new(false));
         let found: Vec<Mutex<Option<Result<Verdict>>>> =
             questions.iter().map(|_| Mutex::new(None)).collect();
         std::thread::scope(|scope| {
@@ -126,7 +128,15 @@ impl Judge {
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(question) = questions.get(at) else { return };
-                        let verdict = self.score(question);
+                        let verdict = if gone.load(Ordering::Relaxed) {
+                            Err(Away::unasked().into())
+                        } else {
+                            self.score(question)
+                        };
+                        let away = verdict.as_ref().err().and_then(Away::of);
+                        if away.is_some_and(|away| !away.reached) {
+                            gone.store(true, Ordering::Relaxed);
+                        }
                         if let Ok(mut slot) = found[at].lock() {
                             *slot = Some(verdict);
                         }

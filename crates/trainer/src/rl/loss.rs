@@ -6,8 +6,10 @@
 //! Log-probabilities are those of the sampler: control tokens among what the grammar allowed, codes
 //! among codes (EARL's `separate_language_and_vision_vocabs`). Forced tokens and the prompt are not in
 //! it. The normaliser counts the whole optimizer step, so micro-batches can't change the gradient.
+//! Where `rl.train` names one kind of token, the other is as if it were forced: in neither sum nor count.
 //! Source: EARL `rl/nano_aha_moment.py`, `compute_pg_loss`. Start at [`policy_loss`].
 
+use super::config::TokenKind;
 use crate::host::{int_tensor, values};
 use anyhow::Result;
 use burn::tensor::{Tensor, TensorData};
@@ -30,52 +32,58 @@ pub(crate) struct Episode {
     /// Its advantage, the same for all its tokens.
     pub advantage: f64,
     layout: ProgramLayout,
-    /// Free control tokens: index of the target, what the grammar allowed there, position in `rollout`.
+    /// Trained control tokens: index of the target, what the grammar allowed there, position in `rollout`.
     controls: Vec<(usize, Vec<TokenId>, usize)>,
-    /// Free codes: index of the target, position in `rollout`.
+    /// Trained codes: index of the target, position in `rollout`.
     codes: Vec<(usize, usize)>,
     /// Log-probability of each free token when it was sampled.
     rollout: Vec<f64>,
 }
 
 impl Episode {
-    /// Lays out a written program.
+    /// Lays out a written program whose tokens of one kind, or of both, are trained.
     ///
     /// # Errors
     /// If the grammar does not accept it.
     pub(crate) fn new(
         vocabulary: &Vocabulary,
         mode: Mode,
+        train: TokenKind,
         prompt: usize,
         written: &Written,
         advantage: f64,
     ) -> Result<Self> {
         let layout = program_layout(vocabulary, mode, &written.program)?;
-        let (mut controls, mut codes) = (Vec::new(), Vec::new());
+        let (mut controls, mut codes, mut free) = (Vec::new(), Vec::new(), 0..);
         let mut grammar = Grammar::new(vocabulary, mode);
         for (at, &token) in written.program.iter().enumerate() {
-            let free = controls.len() + codes.len();
             match grammar.expect() {
                 Expect::Control(allowed) if allowed.len() > 1 => {
-                    controls.push((at - 1, allowed, free));
+                    controls.extend(free.next().map(|free| (at - 1, allowed, free)));
                 }
-                Expect::Code(_) => codes.push((at - 1, free)),
+                Expect::Code(_) => codes.extend(free.next().map(|free| (at - 1, free))),
                 _ => {}
             }
             grammar.push(token)?;
+        }
+        match train {
+            TokenKind::All => {}
+            TokenKind::Text => codes.clear(),
+            TokenKind::Picture => controls.clear(),
         }
         let rollout = written.choices.iter().map(|choice| choice.log_prob).collect();
         Ok(Self { prompt, advantage, layout, controls, codes, rollout })
     }
 
-    /// Tokens the model was free to choose.
+    /// Tokens the model was free to choose and that are trained.
     #[must_use]
     pub(crate) fn free_tokens(&self) -> usize {
         self.controls.len() + self.codes.len()
     }
 }
 
-/// Log-probabilities of the free tokens of some episodes: each episode's controls, then each one's codes.
+/// Log-probabilities of the trained tokens of some episodes: each episode's controls, then each one's codes.
+/// There is one at least.
 pub(crate) fn log_probs(
     lm: &LanguageModel,
     vocabulary: &Vocabulary,
@@ -137,8 +145,10 @@ pub(crate) fn log_probs(
 pub(crate) struct PolicyLoss {
     /// Their part of the step's loss.
     pub total: Tensor<1>,
-    /// Sum of the penalty's k3 estimates, in nats.
-    pub kl: f64,
+    /// What control tokens and codes add to the step's loss.
+    pub parts: [f64; 2],
+    /// Sums of the penalty's k3 estimates over control tokens and codes, in nats.
+    pub kl: [f64; 2],
     /// Largest difference to the log-probabilities the rollouts were sampled with, in nats.
     pub gap: f64,
 }
@@ -166,15 +176,22 @@ pub(crate) fn policy_loss(
         });
         controls.chain(codes).collect()
     };
-    let advantages = order(|episode| vec![episode.advantage; episode.free_tokens()]);
+    let advantages = order(|episode| vec![episode.advantage; episode.rollout.len()]);
     let rollout = order(|episode| episode.rollout.clone());
     let n = advantages.len();
     let advantages = Tensor::<1>::from_data(TensorData::new(advantages, [n]), &device);
     let ahead = reference.clone() - current.clone(); // d
     let kl = ahead.clone().exp() - ahead.add_scalar(1.0); // e^d - (d + 1)
     let each = current.clone().neg() * advantages + kl.clone().mul_scalar(beta);
-    let total = each.sum().div_scalar(tokens as f64);
-    let (now, kl) = (values(current.clone().detach())?, values(kl.detach())?);
+    let total = each.clone().sum().div_scalar(tokens as f64);
+    let now = values(current.clone().detach())?;
+    let controls = episodes.iter().map(|episode| episode.controls.len()).sum::<usize>();
+    let by_kind = |values: Vec<f32>| {
+        let (control, code) = values.split_at(controls);
+        [control, code].map(|values| values.iter().copied().map(f64::from).sum::<f64>())
+    };
+    let kl = by_kind(values(kl.detach())?);
+    let parts = by_kind(values(each.detach())?).map(|sum| sum / tokens as f64);
     let gap = now.iter().zip(&rollout).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
-    Ok(PolicyLoss { total, kl: kl.into_iter().map(f64::from).sum(), gap })
+    Ok(PolicyLoss { total, parts, kl, gap })
 }

@@ -8,8 +8,10 @@ use serde::Serialize;
 /// Figures of one iteration. Rewards run from 0 to 10; entropies are nats per free token.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct IterationReport {
-    /// Mean reward.
+    /// Mean reward, as it is trained on.
     pub reward: f64,
+    /// Mean reward before `rl.corrupt` put noise in its place.
+    pub reward_clean: f64,
     /// Deviation of rewards within their groups, averaged over groups.
     pub reward_std: f64,
     /// Best reward of a group, averaged.
@@ -20,15 +22,15 @@ pub(crate) struct IterationReport {
     pub pass_at_group: f64,
     /// Rollouts whose verifier failed; dropped.
     pub failed: usize,
-    /// Entropy of control tokens (text).
-    pub entropy_control: f64,
+    /// Entropy of control tokens (text); none if a file of rollouts does not say.
+    pub entropy_control: Option<f64>,
     /// Entropy of picture codes.
-    pub entropy_code: f64,
+    pub entropy_code: Option<f64>,
     /// Tokens of a rollout, forced ones included.
     pub length: f64,
     /// Rollout, verify, train.
     pub seconds: [f64; 3],
-    /// Tokens sampled a second.
+    /// Tokens sampled (or read from a file) a second.
     pub sampled_per_second: f64,
     /// The optimizer step.
     #[serde(flatten)]
@@ -44,20 +46,23 @@ impl IterationReport {
         step: PolicyStep,
         seconds: [f64; 3],
     ) -> Self {
-        let groups: Vec<Vec<Reward>> = rewards
-            .chunks(rollouts.group_size)
-            .map(|group| group.iter().copied().flatten().collect())
+        let groups: Vec<Vec<Reward>> = rollouts
+            .groups
+            .iter()
+            .map(|group| rewards[group.clone()].iter().copied().flatten().collect())
             .filter(|group: &Vec<Reward>| !group.is_empty())
             .collect();
         let by_group = |of: fn(&[Reward]) -> f64| mean(groups.iter().map(|group| of(group)));
         let known = || rewards.iter().copied().flatten();
         let entropy = |is_code: bool| {
             let choices = rollouts.written.iter().flat_map(|written| &written.choices);
-            mean(choices.filter(|choice| choice.is_code == is_code).map(|choice| choice.entropy))
+            let known = choices.filter(|choice| choice.is_code == is_code);
+            Some(mean(known.map(|choice| choice.entropy))).filter(|mean| mean.is_finite())
         };
         let tokens = rollouts.written.iter().map(|written| written.program.len() as f64);
         Self {
             reward: mean(known().map(|reward| reward.overall)),
+            reward_clean: mean(known().map(|reward| reward.clean)),
             reward_std: by_group(deviation),
             reward_best: by_group(|group| {
                 group.iter().map(|reward| reward.overall).fold(0.0, f64::max)
@@ -80,19 +85,23 @@ impl IterationReport {
     #[must_use]
     pub(crate) fn line(&self) -> String {
         format!(
-            "reward {:.2} ± {:.2} · right {:.0} % · pass@G {:.0} % · kl {:.4} · entropy {:.3} / {:.3} · grad {:.2} · dropped {} · {:.0} tok/s",
+            "reward {:.2} ± {:.2} · right {:.0} % · pass@G {:.0} % · kl {:.4} · entropy {} / {} · grad {:.2} · dropped {} · {:.0} tok/s",
             self.reward,
             self.reward_std,
             100.0 * self.success,
             100.0 * self.pass_at_group,
             self.step.kl,
-            self.entropy_control,
-            self.entropy_code,
+            shown(self.entropy_control),
+            shown(self.entropy_code),
             self.step.grad_norm,
             self.step.dropped_groups,
             self.sampled_per_second
         )
     }
+}
+
+fn shown(entropy: Option<f64>) -> String {
+    entropy.map_or_else(|| "?".into(), |entropy| format!("{entropy:.3}"))
 }
 
 /// 0 for nothing.

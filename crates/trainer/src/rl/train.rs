@@ -22,15 +22,24 @@ use serde::Serialize;
 pub(crate) struct PolicyStep {
     /// What is minimised.
     pub loss: f64,
+    /// What control tokens (text) add to it.
+    pub loss_control: f64,
+    /// What picture codes add to it.
+    pub loss_code: f64,
     /// KL to the starting model (k3), in nats.
     pub kl: f64,
-    /// Largest difference between a rollout's log-probability and the trainer's, in nats.
+    /// What control tokens add to it.
+    pub kl_control: f64,
+    /// What picture codes add to it.
+    pub kl_code: f64,
+    /// Largest difference between a rollout's log-probability and the trainer's, in nats. For rollouts
+    /// from a file: how far the policy has moved from the one that wrote them.
     pub logprob_gap: f64,
     /// Norm of the gradient before the clip.
     pub grad_norm: f64,
     /// Learning rate.
     pub rate: f64,
-    /// Free tokens trained on.
+    /// Free tokens trained on: the normaliser.
     pub tokens: usize,
     /// Prompts whose rollouts all had the same reward, or too few a reward.
     pub dropped_groups: usize,
@@ -116,8 +125,8 @@ impl Policy {
     /// only the count moves on.
     ///
     /// # Errors
-    /// If the trainer's log-probabilities are not the sampler's, or a gradient is not finite (the
-    /// weights stay as they were).
+    /// If the trainer's log-probabilities are not the sampler's (rollouts from a file excepted: they may
+    /// be older than the policy), or the loss or a gradient is not finite (the weights stay as they were).
     pub(crate) fn step(
         &mut self,
         rollouts: &Rollouts,
@@ -133,7 +142,10 @@ impl Policy {
             return Ok(report);
         }
         let grads = self.gradients(&prompts, &episodes, &mut report)?;
-        if report.logprob_gap > self.config.gap_limit {
+        if !report.loss.is_finite() {
+            bail!("the loss is {}", report.loss);
+        }
+        if report.logprob_gap > self.config.gap_limit && self.config.rollouts.is_none() {
             bail!(
                 "the trainer's log-probabilities differ from the sampler's by {:.4} nats, more than `rl.gap_limit` = {}: sampling and training do not run the same model (mixed precision? another device?)",
                 report.logprob_gap,
@@ -154,21 +166,20 @@ impl Policy {
         rewards: &[Option<Reward>],
     ) -> Result<(Vec<Episode>, usize)> {
         let (mut episodes, mut dropped) = (Vec::new(), 0);
-        let size = rollouts.group_size;
-        for (prompt, (written, rewards)) in
-            rollouts.written.chunks(size).zip(rewards.chunks(size)).enumerate()
-        {
+        let (vocabulary, mode) = (&self.vocabulary, self.config.mode);
+        let train = self.config.train.at(self.taken);
+        for (prompt, group) in rollouts.groups.iter().enumerate() {
             let rewards: Vec<Option<f64>> =
-                rewards.iter().map(|reward| reward.map(|reward| reward.overall)).collect();
+                rewards[group.clone()].iter().map(|reward| reward.map(|r| r.overall)).collect();
             let Some(advantages) = group_advantages(&rewards, self.config.least_deviation) else {
                 dropped += 1;
                 continue;
             };
-            for (written, advantage) in written.iter().zip(advantages) {
-                if let Some(advantage) = advantage {
-                    let mode = self.config.mode;
-                    let vocabulary = &self.vocabulary;
-                    episodes.push(Episode::new(vocabulary, mode, prompt, written, advantage)?);
+            for (written, advantage) in rollouts.written[group.clone()].iter().zip(advantages) {
+                let Some(advantage) = advantage else { continue };
+                let episode = Episode::new(vocabulary, mode, train, prompt, written, advantage)?;
+                if episode.free_tokens() > 0 {
+                    episodes.push(episode);
                 }
             }
         }
@@ -193,7 +204,12 @@ impl Policy {
             let current = log_probs(student, &self.vocabulary, prompts, &part);
             let loss = policy_loss(&current, &reference, &part, self.config.kl, report.tokens)?;
             report.loss += f64::from(values(loss.total.clone().detach())?[0]);
-            report.kl += loss.kl / report.tokens as f64;
+            let [kl_control, kl_code] = loss.kl.map(|sum| sum / report.tokens as f64);
+            report.kl_control += kl_control;
+            report.kl_code += kl_code;
+            report.kl += kl_control + kl_code;
+            report.loss_control += loss.parts[0];
+            report.loss_code += loss.parts[1];
             report.logprob_gap = report.logprob_gap.max(loss.gap);
             for (name, grad) in gradients(student, &loss.total.backward(), LM_PREFIX)? {
                 match sum.entry(name) {
@@ -210,7 +226,8 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rollout::Case;
+    use super::super::config::{TokenKind, TrainTokens};
+    use super::super::rollout::{Case, SavedRollout};
     use super::*;
     use earl_model::batch::{Draw, Written, write_programs};
     use earl_model::{CodeGrid, CodeId, Mode, Seed};
@@ -237,7 +254,7 @@ mod tests {
             .collect();
         let vocabulary = Vocabulary::new(&config);
         let written = write_programs(&lm, &vocabulary, &prompts, &draws, mode, 1.0);
-        Rollouts { cases, group_size: GROUP, written: pollster::block_on(written).unwrap() }
+        Rollouts::new(cases, GROUP, pollster::block_on(written).unwrap())
     }
 
     /// A policy of seed 3 that started from the model of another seed.
@@ -251,7 +268,7 @@ mod tests {
     }
 
     fn rewards(of: impl Fn(usize) -> f64) -> Vec<Option<Reward>> {
-        (0..3 * GROUP).map(|at| Some(Reward { overall: of(at), success: false })).collect()
+        (0..3 * GROUP).map(|at| Some(Reward::new(of(at), Some(false)))).collect()
     }
 
     fn uneven(at: usize) -> f64 {
@@ -308,7 +325,8 @@ mod tests {
 
     /// The reference's log-probability of every free choice of a program, one token at a time.
     fn forced(policy: &Policy, prompt: &Prompt, written: &Written) -> Vec<f64> {
-        let episode = Episode::new(&policy.vocabulary, Mode::Local, 0, written, 0.0).unwrap();
+        let (vocabulary, all) = (&policy.vocabulary, TokenKind::All);
+        let episode = Episode::new(vocabulary, Mode::Local, all, 0, written, 0.0).unwrap();
         let prompts = std::slice::from_ref(prompt);
         let found = log_probs(&policy.reference, &policy.vocabulary, prompts, &[&episode]);
         let found = values(found).unwrap();
@@ -361,5 +379,101 @@ mod tests {
         some[4..8].fill(None);
         let (episodes, dropped) = policy.episodes(&rollouts, &some).unwrap();
         assert_eq!((episodes.len(), dropped), (3 + GROUP, 1));
+    }
+
+    /// Three rollouts by hand, as another sampler would write them down: nothing, "erase the small cat",
+    /// "make the background blue". Under a model that finds everything equally likely, a choice among n has
+    /// log-probability -ln n: 5 verbs, 2 names, 3 sizes and a tint, 9 cells, 8 codes.
+    const BY_HAND: &str = r#"[
+        {"program": [0, 8], "log_probs": [-1.6094379], "reward": 0.0},
+        {"program": [0, 4, 13, 9, 23, 8],
+         "log_probs": [-1.6094379, -0.6931472, -1.3862944, -2.1972246, -1.6094379], "reward": 4.0},
+        {"program": [0, 6, 12, 36, 8], "log_probs": [-1.6094379, -2.0794415, -1.6094379], "reward": 8.0}
+    ]"#;
+
+    /// One step of a model whose weights are all 0 on rollouts from a file.
+    fn by_hand(train: TrainTokens, iteration: u64) -> PolicyStep {
+        let model = small_config();
+        let zeros = collect(&LanguageModel::zeros(&model, &Device::flex()), LM_PREFIX).unwrap();
+        let config = RlConfig {
+            train,
+            micro_batch: 2,
+            rollouts: Some("rollouts.jsonl".into()),
+            ..RlConfig::default()
+        };
+        let done = Done { iterations: iteration, updates: iteration };
+        let device = Device::flex();
+        let mut policy =
+            Policy::new(config, &model, &device, done, &zeros, &zeros, TensorMap::new()).unwrap();
+        let saved: Vec<SavedRollout> = serde_json::from_str(BY_HAND).unwrap();
+        let vocabulary = Vocabulary::new(&model);
+        let written = |saved: &SavedRollout| saved.read(&vocabulary, Mode::Local).unwrap();
+        let rollouts =
+            Rollouts::new(vec![case(0, &[4, 1])], 3, saved.iter().map(written).collect());
+        let rewards: Vec<Option<Reward>> = saved.iter().map(SavedRollout::reward).collect();
+        policy.step(&rollouts, &rewards).unwrap()
+    }
+
+    #[test]
+    fn rollouts_from_a_file_give_the_loss_worked_out_by_hand() {
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-5, "{a} is not {b}");
+        // Rewards 0, 4, 8: advantages -a, 0, a with a = 4 / (√(32/3) + 1e-4).
+        let a = 4.0 / ((32.0f64 / 3.0).sqrt() + 1e-4);
+        let (verb, code) = (5.0f64.ln(), 8.0f64.ln());
+        let all = by_hand(TrainTokens::Always(TokenKind::All), 0);
+        assert_eq!(all.tokens, 1 + 5 + 3);
+        // (-a · ln 5 + 0 + a · (ln 5 + ln 8 + ln 5)) / 9, text and picture apart.
+        near(all.loss_control, a * verb / 9.0);
+        near(all.loss_code, a * code / 9.0);
+        near(all.loss, a * (verb + code) / 9.0);
+        near(all.kl, 0.0);
+        assert!(all.logprob_gap < 1e-5, "{}", all.logprob_gap);
+    }
+
+    #[test]
+    fn one_kind_of_token_is_trained_and_counted() {
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-5, "{a} is not {b}");
+        let a = 4.0 / ((32.0f64 / 3.0).sqrt() + 1e-4);
+        let turns = || TrainTokens::Turns(vec![TokenKind::Text, TokenKind::Picture]);
+        for (iteration, tokens, loss) in [(0, 8, a * 5.0f64.ln() / 8.0), (1, 1, a * 8.0f64.ln())] {
+            let step = by_hand(turns(), iteration);
+            assert_eq!(step.tokens, tokens);
+            near(step.loss, loss);
+        }
+        let (text, picture) = (by_hand(turns(), 0), by_hand(turns(), 1));
+        assert!(text.loss_code.abs() + picture.loss_control.abs() < 1e-12);
+    }
+
+    #[test]
+    fn lines_that_do_not_fit_are_refused() {
+        let vocabulary = Vocabulary::new(&small_config());
+        let mut saved: Vec<SavedRollout> = serde_json::from_str(BY_HAND).unwrap();
+        let said = |change: &dyn Fn(&mut SavedRollout)| {
+            let mut one = saved[1].clone();
+            change(&mut one);
+            format!("{:#}", one.read(&vocabulary, Mode::Local).unwrap_err())
+        };
+        assert!(said(&|one| one.program[2] = 12).contains("token 2 of a program"));
+        assert!(said(&|one| one.program.truncate(4)).contains("not complete"));
+        assert!(
+            said(&|one| one.log_probs.truncate(4)).contains("4 `log_probs` for a program with 5")
+        );
+        assert!(said(&|one| one.log_probs[0] = 0.5).contains("can't be above 0"));
+        assert!(said(&|one| one.reward = Some(11.0)).contains("must lie in 0..=10"));
+        assert!(said(&|one| one.entropies = vec![0.1]).contains("1 `entropies`"));
+        let zero = saved.swap_remove(0);
+        assert!(zero.read(&vocabulary, Mode::Think).is_err(), "another mode's grammar");
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_is_an_error_and_changes_nothing() {
+        let mut policy = policy(Mode::Local, 5, 3);
+        let mut broken = weights(&small_config(), 3);
+        broken.values_mut().next().unwrap().data[0] = f32::NAN;
+        let model = LanguageModel::zeros(&small_config(), &Device::flex().autodiff());
+        policy.student = Some(apply(model, LM_PREFIX, &broken).unwrap());
+        let problem = policy.step(&rollouts(Mode::Local), &rewards(uneven)).unwrap_err();
+        assert!(problem.to_string().contains("the loss is NaN"), "{problem}");
+        assert_eq!(policy.updates(), 0);
     }
 }

@@ -5,6 +5,8 @@
 //! business of `eval`.
 
 use super::codes::CodeTable;
+use anyhow::Result;
+use earl_model::batch::{Draw, Prompt, write_programs};
 use earl_model::sequence::{self, Placed, Step, Vocabulary};
 use earl_model::{EditRequest, Editor, Mode, Seed};
 use earl_scenes::{Check, Example, Object, Op, Scene, Split, Tint};
@@ -47,6 +49,34 @@ pub(crate) fn probe(
     tallies
 }
 
+/// Mean entropy of control tokens (text) and of picture codes, in nats a free token, where the model
+/// samples for one held-out prompt of each operation at temperature 1: as `rl` reports them.
+///
+/// # Errors
+/// If the model is broken.
+pub(crate) fn entropies(editor: &Editor, split: Split) -> Result<[f64; 2]> {
+    let (vocabulary, mut prompts) = (editor.vocabulary(), Vec::new());
+    for index in 0..Op::ALL.len() as u64 {
+        let example = earl_scenes::example(earl_scenes::EVAL_SEED, index, split, None);
+        let picture = earl_scenes::render(&example.scene, example.style);
+        let source = editor.tokenizer().encode(&picture)?;
+        let words = vocabulary.text().encode(&example.instruction)?;
+        prompts.push(Prompt { source, words });
+    }
+    let draw = |prompt| Draw { prompt, seed: Seed(prompt as u64) };
+    let draws: Vec<Draw> = (0..prompts.len()).map(draw).collect();
+    let written = write_programs(editor.lm(), vocabulary, &prompts, &draws, Mode::Local, 1.0);
+    let written = pollster::block_on(written)?;
+    Ok([false, true].map(|is_code| {
+        let choices = written.iter().flat_map(|written| &written.choices);
+        let own: Vec<f64> = choices
+            .filter(|choice| choice.is_code == is_code)
+            .map(|choice| choice.entropy)
+            .collect();
+        own.iter().sum::<f64>() / own.len().max(1) as f64
+    }))
+}
+
 /// Looks at one edit and counts it. An edit the model can't write counts as wrong.
 pub(crate) fn look(editor: &Editor, codes: &CodeTable, example: &Example, tally: &mut Tally) {
     tally.n += 1;
@@ -61,6 +91,7 @@ fn write_plan(editor: &Editor, example: &Example) -> Option<Vec<Step>> {
         mode: Mode::Local,
         seed: Seed(0),
         temperature: 0.0,
+        plan: None,
     };
     let source = earl_scenes::render(&example.scene, example.style);
     let outcome =
