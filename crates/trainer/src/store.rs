@@ -28,15 +28,7 @@ impl Stored {
     /// If there is no model, it is damaged, or a weight is no finite number.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let stored = Self::read_any(path)?;
-        for (name, tensor) in &stored.tensors {
-            if let Some(value) = tensor.data.iter().find(|value| !value.is_finite()) {
-                let problem = format!("`{name}` in `{}` holds {value}", path.display());
-                return Err(hint::error(
-                    problem,
-                    "the weights are damaged; use another checkpoint",
-                ));
-            }
-        }
+        check_finite(&stored.tensors).with_context(|| format!("in `{}`", path.display()))?;
         Ok(stored)
     }
 
@@ -102,14 +94,15 @@ impl Stored {
     }
 }
 
-/// Refuses weights that no run could go on from: they are not written over good ones.
+/// Refuses weights that nothing can be made of: they are not read, and not written over good ones.
 ///
 /// # Errors
 /// Names the first tensor that holds a value that is no finite number.
 pub(crate) fn check_finite(tensors: &TensorMap) -> Result<()> {
     for (name, tensor) in tensors {
         if let Some(value) = tensor.data.iter().find(|value| !value.is_finite()) {
-            bail!("the weights hold {value} (`{name}`); nothing was written");
+            let problem = format!("`{name}` holds {value}");
+            return Err(hint::error(problem, "the weights are damaged; use another checkpoint"));
         }
     }
     Ok(())

@@ -216,6 +216,7 @@ pub(crate) fn edit(
             mode,
             seed: Seed(seed),
             temperature,
+            plan: None,
         };
         let go_on = &mut |_: &EditEvent| ControlFlow::Continue(());
         let outcome = pollster::block_on(editor.edit(&item.source, &request, go_on));

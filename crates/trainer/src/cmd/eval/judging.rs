@@ -49,5 +49,5 @@ pub(super) fn open(args: &Args, scenes: bool) -> Result<Option<Served>> {
     config.model = args.judge_model.clone().unwrap_or(config.model);
     config.cache = args.cache.clone().or(config.cache);
     let name = format!("{} {}", prompt::VERSION, config.model);
-    Ok(Some(Served { judge: Judge::new(&config)?, name }))
+    Ok(Some(Served { judge: Judge::new(&config, [0, 0])?, name }))
 }
