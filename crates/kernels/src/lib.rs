@@ -27,6 +27,8 @@ mod cross_entropy;
 #[cfg(feature = "flex-forward")]
 mod fused;
 mod linear;
+#[cfg(not(target_family = "wasm"))]
+pub mod mapped;
 pub mod memory;
 pub mod precision;
 pub mod quant_linear;

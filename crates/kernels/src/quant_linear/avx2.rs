@@ -49,20 +49,23 @@ fn some_rows<const N: usize>(tile: &Tile<'_>, x: [Row<'_>; N], results: &mut [f3
     let full = tile.blocks / LANES * LANES;
     for row in 0..tile.rows {
         let (codes, scales) = tile.row(row);
-        let mut sums = [_mm256_setzero_ps(); N];
-        for first in (0..full).step_by(LANES) {
-            let codes = &codes[first * tile.bits.block_bytes()..];
-            let dots = match tile.bits {
-                Bits::Four => four_bits(codes, x, first),
-                Bits::Eight => eight_bits(codes, x, first),
-            };
-            let weights = halves(&scales[first * SCALE_BYTES..]);
-            for n in 0..N {
-                let scale = _mm256_mul_ps(weights, floats(&x[n].scales[first..]));
-                let product = _mm256_mul_ps(_mm256_cvtepi32_ps(dots[n]), scale);
-                sums[n] = _mm256_add_ps(sums[n], product);
-            }
+        // The loads below stay inside: a row has its blocks' codes, scales and sums, and no more
+        // than `full` blocks are read.
+        assert!(
+            codes.len() >= full * tile.bits.block_bytes() && scales.len() >= full * SCALE_BYTES
+        );
+        for x in &x {
+            assert!(
+                x.codes.len() >= full * BLOCK && x.scales.len() >= full && x.sums.len() >= full
+            );
         }
+        // SAFETY: just asserted.
+        let sums = unsafe {
+            match tile.bits {
+                Bits::Four => every_block::<N, 4>(codes, scales, x, full),
+                Bits::Eight => every_block::<N, 8>(codes, scales, x, full),
+            }
+        };
         for n in 0..N {
             let mut lanes = [0.0; LANES];
             // SAFETY: a vector is eight floats.
@@ -73,26 +76,71 @@ fn some_rows<const N: usize>(tile: &Tile<'_>, x: [Row<'_>; N], results: &mut [f3
     }
 }
 
+/// Lanes of the first `full` blocks, for weights of `BITS` bits.
+///
+/// # Safety
+/// `codes`, `scales` and the rows of `x` hold `full` blocks, a multiple of eight.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn every_block<const N: usize, const BITS: usize>(
+    codes: &[u8],
+    scales: &[u8],
+    x: [Row<'_>; N],
+    full: usize,
+) -> [__m256; N] {
+    let mut sums = [_mm256_setzero_ps(); N];
+    let mut first = 0;
+    while first < full {
+        // SAFETY: `first + 8 <= full` blocks are there, says the caller; loads ask for no alignment.
+        unsafe {
+            let codes = codes.as_ptr().add(first * BLOCK * BITS / 8);
+            let dots =
+                if BITS == 4 { four_bits(codes, x, first) } else { eight_bits(codes, x, first) };
+            let halves: *const __m128i = scales.as_ptr().add(first * SCALE_BYTES).cast();
+            let weights = _mm256_cvtph_ps(_mm_loadu_si128(halves));
+            for n in 0..N {
+                let scale =
+                    _mm256_mul_ps(weights, _mm256_loadu_ps(x[n].scales.as_ptr().add(first)));
+                let product = _mm256_mul_ps(_mm256_cvtepi32_ps(dots[n]), scale);
+                sums[n] = _mm256_add_ps(sums[n], product);
+            }
+        }
+        first += LANES;
+    }
+    sums
+}
+
 /// Sums of eight blocks of 4-bit weights with each row of activations, in order.
 ///
 /// 32 bytes hold two blocks: their low halves are both blocks' even weights, their high halves the
 /// odd ones, and activations lie in the same order. Products of codes 0 to 15 fit 16 bits.
+///
+/// # Safety
+/// Eight blocks lie at `codes`, and in each row of `x` from `first` on.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn four_bits<const N: usize>(codes: &[u8], x: [Row<'_>; N], first: usize) -> [__m256i; N] {
+unsafe fn four_bits<const N: usize>(
+    codes: *const u8,
+    x: [Row<'_>; N],
+    first: usize,
+) -> [__m256i; N] {
     let (low, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1));
     let nothing = _mm256_setzero_si256();
     let mut fours = [[nothing; 2]; N];
     for half in 0..2 {
         let mut twos = [[nothing; 2]; N];
         for pair in 0..2 {
-            let bytes = bytes(&codes[(2 * half + pair) * 32..]);
+            // SAFETY: within the eight blocks that the caller promises.
+            let bytes = unsafe { load(codes.add((2 * half + pair) * BLOCK)) };
             let even = _mm256_and_si256(bytes, low);
             let odd = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), low);
             for n in 0..N {
-                let x = &x[n].codes[(first + 4 * half + 2 * pair) * BLOCK..];
-                let even = _mm256_maddubs_epi16(even, signed(x));
-                let odd = _mm256_maddubs_epi16(odd, signed(&x[32..]));
+                // SAFETY: within the eight blocks that the caller promises.
+                let (x, y) = unsafe {
+                    let x = x[n].codes.as_ptr().add((first + 4 * half + 2 * pair) * BLOCK);
+                    (load(x.cast()), load(x.add(BLOCK).cast()))
+                };
+                let (even, odd) = (_mm256_maddubs_epi16(even, x), _mm256_maddubs_epi16(odd, y));
                 // Both blocks, four sums each.
                 twos[n][pair] = _mm256_madd_epi16(_mm256_add_epi16(even, odd), ones);
             }
@@ -106,7 +154,8 @@ fn four_bits<const N: usize>(codes: &[u8], x: [Row<'_>; N], first: usize) -> [__
     for n in 0..N {
         let mixed = _mm256_hadd_epi32(fours[n][0], fours[n][1]); // blocks 0 2 4 6 1 3 5 7
         let products = _mm256_permutevar8x32_epi32(mixed, order);
-        let zero = _mm256_slli_epi32::<3>(integers(&x[n].sums[first..]));
+        // SAFETY: eight sums lie there.
+        let zero = _mm256_slli_epi32::<3>(unsafe { load(x[n].sums.as_ptr().add(first).cast()) });
         sums[n] = _mm256_sub_epi32(products, zero);
     }
     sums
@@ -116,9 +165,16 @@ fn four_bits<const N: usize>(codes: &[u8], x: [Row<'_>; N], first: usize) -> [__
 ///
 /// Signs are moved from the weights to the activations, so that a product is one of an unsigned and
 /// a signed byte; two of at most 128 · 127 fit 16 bits.
+///
+/// # Safety
+/// Eight blocks lie at `codes`, and in each row of `x` from `first` on.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn eight_bits<const N: usize>(codes: &[u8], x: [Row<'_>; N], first: usize) -> [__m256i; N] {
+unsafe fn eight_bits<const N: usize>(
+    codes: *const u8,
+    x: [Row<'_>; N],
+    first: usize,
+) -> [__m256i; N] {
     let (zero, ones) = (_mm256_set1_epi8(-128), _mm256_set1_epi16(1));
     let nothing = _mm256_setzero_si256();
     let mut fours = [[nothing; 2]; N];
@@ -128,10 +184,14 @@ fn eight_bits<const N: usize>(codes: &[u8], x: [Row<'_>; N], first: usize) -> [_
             let mut blocks = [[nothing; 2]; N];
             for at in 0..2 {
                 let block = 4 * half + 2 * pair + at;
-                let weights = _mm256_xor_si256(bytes(&codes[block * BLOCK..]), zero);
+                // SAFETY: within the eight blocks that the caller promises.
+                let bytes = unsafe { load(codes.add(block * BLOCK)) };
+                let weights = _mm256_xor_si256(bytes, zero);
                 let sizes = _mm256_abs_epi8(weights);
                 for n in 0..N {
-                    let x = signed(&x[n].codes[(first + block) * BLOCK..]);
+                    // SAFETY: within the eight blocks that the caller promises.
+                    let x =
+                        unsafe { load(x[n].codes.as_ptr().add((first + block) * BLOCK).cast()) };
                     let pairs = _mm256_maddubs_epi16(sizes, _mm256_sign_epi8(x, weights));
                     blocks[n][at] = _mm256_madd_epi16(pairs, ones);
                 }
@@ -153,44 +213,13 @@ fn eight_bits<const N: usize>(codes: &[u8], x: [Row<'_>; N], first: usize) -> [_
     sums
 }
 
+/// 32 bytes.
+///
+/// # Safety
+/// They are there.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn bytes(from: &[u8]) -> __m256i {
-    let from: &[u8] = &from[..32];
-    // SAFETY: 32 bytes are there; the load asks for no alignment.
-    unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn signed(from: &[i8]) -> __m256i {
-    let from: &[i8] = &from[..32];
-    // SAFETY: 32 bytes are there; the load asks for no alignment.
-    unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn integers(from: &[i32]) -> __m256i {
-    let from: &[i32] = &from[..LANES];
-    // SAFETY: eight integers are there; the load asks for no alignment.
-    unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn floats(from: &[f32]) -> __m256 {
-    let from: &[f32] = &from[..LANES];
-    // SAFETY: eight floats are there; the load asks for no alignment.
-    unsafe { _mm256_loadu_ps(from.as_ptr()) }
-}
-
-/// Eight float16 scales.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-fn halves(from: &[u8]) -> __m256 {
-    let from: &[u8] = &from[..LANES * SCALE_BYTES];
-    // SAFETY: 16 bytes are there; the load asks for no alignment.
-    let halves: __m128i = unsafe { _mm_loadu_si128(from.as_ptr().cast()) };
-    _mm256_cvtph_ps(halves)
+unsafe fn load(from: *const u8) -> __m256i {
+    // SAFETY: the caller promises the bytes; the load asks for no alignment.
+    unsafe { _mm256_loadu_si256(from.cast()) }
 }

@@ -25,7 +25,7 @@ mod tests;
 pub use activations::Activations;
 
 use burn::Tensor;
-use burn::tensor::TensorData;
+use burn::tensor::{Device, TensorData};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -391,5 +391,20 @@ pub fn quant_linear(x: Tensor<3>, weights: &PackedMatrix, rows: Range<usize>) ->
             Tensor::from_data(TensorData::new(products, [batch, seq, outputs]), &device)
         }
         Err(problem) => panic!("quant_linear: {problem}"),
+    }
+}
+
+/// Whether tensors of this device are in the host's memory, so that [`quant_linear`] costs no way
+/// there and back.
+#[must_use]
+pub fn runs_on(device: &Device) -> bool {
+    #[cfg(feature = "flex-forward")]
+    {
+        crate::fused::runs_on(device)
+    }
+    #[cfg(not(feature = "flex-forward"))]
+    {
+        let _ = device;
+        false
     }
 }
