@@ -2,7 +2,9 @@
 //! its flags (`Args`) and `measure`, which returns the figures as one JSON object.
 
 mod edit;
+mod full;
 mod kernels;
+mod quant;
 mod sft;
 
 use anyhow::Result;
@@ -24,6 +26,10 @@ enum What {
     Kernels(kernels::Args),
     /// Edits of a model in each mode: milliseconds, tokens, forward passes.
     Edit(edit::Args),
+    /// The published model's size on made-up weights: export, load, decode, memory.
+    Full(full::Args),
+    /// Packed products, beside llama.cpp's.
+    Quant(quant::Args),
     /// Training steps in full and mixed precision.
     Sft(sft::Args),
 }
@@ -36,6 +42,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let figures = match &args.what {
         What::Kernels(args) => kernels::measure(args),
         What::Edit(args) => edit::measure(args)?,
+        What::Full(args) => full::measure(args)?,
+        What::Quant(args) => quant::measure(args)?,
         What::Sft(args) => sft::measure(args)?,
     };
     if args.json {
