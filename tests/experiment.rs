@@ -99,7 +99,7 @@ fn a_failing_stage_is_named() {
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("sft.toml", "[sft]\nsteps = 0\n");
     write("rl.toml", RL);
-    write("plan.toml", PLAN);
+    write("plan.toml", &PLAN.replace("flags = [\"--tokenizer\", \"TINY\"]", ""));
     let output = experiment(folder.path(), &[]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");

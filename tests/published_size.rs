@@ -12,85 +12,10 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use earl_model::TokenId;
 use earl_model::emu3::lm::left_padded;
-use earl_model::emu3::wanted::{Wanted, lm_tensors, vq_tensors};
-use earl_model::emu3::{Emu3Config, Emu3Lm, Emu3Vq, ReadAt, Shards, pixels};
-use half::bf16;
+use earl_model::emu3::wanted::{lm_tensors, vq_tensors};
+use earl_model::emu3::{Emu3Config, Emu3Lm, Emu3Vq, MadeUp, Shards, pixels};
 use pollster::block_on;
-use serde_json::{Map, Value, json};
 use std::time::Instant;
-
-/// A safetensors file of bfloat16 that exists only where it is read.
-struct MadeUp {
-    header: Vec<u8>,
-    /// By tensor: where it ends, in values; what stands in it.
-    tensors: Vec<(u64, Content)>,
-}
-
-#[derive(Clone, Copy)]
-enum Content {
-    Constant(f32),
-    Uniform { largest: f32 },
-}
-
-impl MadeUp {
-    fn new(wanted: &[Wanted]) -> Self {
-        let (mut header, mut tensors, mut end) = (Map::new(), Vec::new(), 0u64);
-        for tensor in wanted {
-            let start = end;
-            end += tensor.shape.iter().product::<usize>() as u64;
-            let offsets = json!([start * 2, end * 2]);
-            let entry = json!({"dtype": "BF16", "shape": tensor.shape, "data_offsets": offsets});
-            header.insert(tensor.name.clone(), entry);
-            tensors.push((end, content(tensor)));
-        }
-        let json = Value::Object(header).to_string();
-        let header = [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat();
-        Self { header, tensors }
-    }
-
-    fn value(&self, at: u64) -> f32 {
-        let tensor = self.tensors.partition_point(|(end, _)| *end <= at);
-        match self.tensors[tensor].1 {
-            Content::Constant(value) => value,
-            Content::Uniform { largest } => {
-                let mixed = (at ^ (at >> 13)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                largest * ((mixed >> 40) as f32 / (1u64 << 23) as f32 - 1.0)
-            }
-        }
-    }
-}
-
-/// Gains and variances of 1, biases and means of 0, kernels that keep the variance.
-fn content(tensor: &Wanted) -> Content {
-    let is = |end: &str| tensor.name.ends_with(end);
-    if is("bias") || is("running_mean") {
-        return Content::Constant(0.0);
-    }
-    if tensor.shape.len() == 1 {
-        return Content::Constant(1.0);
-    }
-    let inputs: usize = tensor.shape[1..].iter().product();
-    Content::Uniform { largest: (3.0 / inputs as f32).sqrt() }
-}
-
-impl ReadAt for MadeUp {
-    fn size(&self) -> u64 {
-        self.header.len() as u64 + self.tensors.last().map_or(0, |(end, _)| end * 2)
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), String> {
-        let header = self.header.len() as u64;
-        if let Some(rest) = offset.checked_sub(header) {
-            for (pair, at) in into.chunks_exact_mut(2).zip(rest / 2..) {
-                pair.copy_from_slice(&bf16::from_f32(self.value(at)).to_le_bytes());
-            }
-        } else {
-            let start = usize::try_from(offset).unwrap();
-            into.copy_from_slice(&self.header[start..start + into.len()]);
-        }
-        Ok(())
-    }
-}
 
 /// Most memory this process has held, in MB, where the system says so.
 fn peak_mb() -> Option<u64> {

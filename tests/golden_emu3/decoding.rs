@@ -18,7 +18,7 @@ fn grids(model: &Model) -> Vec<(usize, usize)> {
 }
 
 fn request(prompt: Vec<TokenId>, (height, width): (usize, usize)) -> Request {
-    Request { prompt, height, width }
+    Request { prompt, height, width, ..Request::default() }
 }
 
 /// The tokens, and the codes' scores by the place they were chosen at.

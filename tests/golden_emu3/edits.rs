@@ -86,7 +86,7 @@ fn finish(
     (height, width): (usize, usize),
     report: &mut Report,
 ) -> CodeGrid {
-    let request = Request { prompt, height, width };
+    let request = Request { prompt, height, width, ..Request::default() };
     let sampling = Sampling { temperature: 1.0, top_k: Some(20), top_p: 0.9, seed: Seed(5) };
     let other = Request { height: 1, width: 2, ..request.clone() };
     let write = |requests: &[Request]| {

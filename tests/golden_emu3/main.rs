@@ -10,6 +10,7 @@
     reason = "test code: a panic is a failed test"
 )]
 
+mod bundles;
 mod decoding;
 mod directories;
 mod edits;
@@ -108,4 +109,9 @@ fn golden_emu3_refusals() {
 #[test]
 fn golden_emu3_sharded_directories() {
     area("sharded directories", directories::check);
+}
+
+#[test]
+fn golden_emu3_bundles() {
+    area("bundles", bundles::check);
 }

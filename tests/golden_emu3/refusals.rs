@@ -63,8 +63,12 @@ fn codes(vq: &Emu3Vq, refused: Refused<'_>) {
 }
 
 fn requests(lm: &Emu3Lm, ids: &Emu3Ids, prompt: &[TokenId], refused: Refused<'_>) {
-    let request =
-        |prompt: &[TokenId], height, width| Request { prompt: prompt.to_vec(), height, width };
+    let request = |prompt: &[TokenId], height, width| Request {
+        prompt: prompt.to_vec(),
+        height,
+        width,
+        ..Request::default()
+    };
     let write = |ids: &Emu3Ids, request: Request, guidance: Option<&Guidance>| {
         let sampling = &Sampling::GREEDY;
         block_on(generate(lm, ids, &[request], guidance, sampling, &mut |_| true)).err()

@@ -27,8 +27,11 @@ mod cross_entropy;
 #[cfg(feature = "flex-forward")]
 mod fused;
 mod linear;
+#[cfg(not(target_family = "wasm"))]
+pub mod mapped;
 pub mod memory;
 pub mod precision;
+pub mod quant_linear;
 mod rms_norm;
 mod rope;
 mod swiglu;
@@ -39,6 +42,7 @@ mod testing;
 pub use attention::attention;
 pub use cross_entropy::cross_entropy;
 pub use linear::{linear, linear_tied};
+pub use quant_linear::{PackedMatrix, quant_linear};
 pub use rms_norm::rms_norm;
 pub use rope::rope;
 pub use swiglu::swiglu;

@@ -4,16 +4,22 @@
 //! manifest.json            format, version, model and its config, chunks, tensors
 //! chunks/<sha256>.bin      one byte stream, cut into equal pieces
 //! ```
-//! [`pack`] writes, [`Bundle::open`] reads. Everything a manifest says is checked before a byte is
+//! [`super::writer`] writes, [`Bundle::open`] reads. Everything a manifest says is checked before a byte is
 //! fetched or allocated, every chunk is hashed. Bytes only: where they come from is the caller's
 //! business. The format is described in `docs/BUNDLE.md`.
 
-use super::quantize::{BLOCK, Dtype, dequantize, quantize};
+use super::quantize::{BLOCK, Dtype, dequantize};
 use super::{HostTensor, TensorMap};
 use crate::config::ModelConfig;
 use crate::error::ModelError;
+use earl_kernels::PackedMatrix;
+use earl_kernels::quant_linear::{Bits, Segment, SharedBytes};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use super::writer::{Packed, pack};
 
 /// Version this build writes and reads.
 pub const VERSION: u64 = 1;
@@ -43,6 +49,9 @@ pub struct Manifest {
     pub chunks: Vec<ChunkEntry>,
     /// Where each tensor lies in the stream.
     pub tensors: Vec<TensorEntry>,
+    /// Whole files, such as a text tokenizer's ranks, after the tensors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileEntry>,
 }
 
 /// The model a bundle holds.
@@ -95,129 +104,45 @@ pub struct TensorEntry {
     pub scales: Option<String>,
 }
 
-/// A bundle as files: `manifest.json` and its chunks.
-pub struct Packed {
-    /// Bytes of `manifest.json`.
-    pub manifest: Vec<u8>,
-    /// Path below the manifest's folder and bytes of each distinct chunk.
-    pub chunks: Vec<(String, Vec<u8>)>,
+/// A file in the stream, as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Name.
+    pub name: String,
+    /// First byte in the stream.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
 }
 
-/// Packs a model; `dtype_of` picks the type by name and shape.
-///
-/// # Errors
-/// [`ModelError::Format`] if a tensor is larger than [`MAX_TENSOR_BYTES`].
-pub fn pack(
-    config: &ModelConfig,
-    tier: &str,
-    licence: &str,
-    tensors: &TensorMap,
-    dtype_of: impl Fn(&str, &[usize]) -> Dtype,
-) -> Result<Packed, ModelError> {
-    let (mut stream, mut entries) = (Vec::new(), Vec::new());
-    for (name, tensor) in tensors {
-        let dtype = dtype_of(name, &tensor.shape);
-        let width = tensor.shape.last().copied().unwrap_or(1);
-        let (codes, scales) = quantize(&tensor.data, width, dtype);
-        if codes.len() as u64 > MAX_TENSOR_BYTES {
-            let problem =
-                format!("`{name}` takes {} bytes, more than {MAX_TENSOR_BYTES}", codes.len());
-            return Err(ModelError::Format { what: "bundle".into(), problem });
-        }
-        let scales_name = dtype.is_quantized().then(|| format!("{name}.scales"));
-        entries.push(append(&mut stream, name, dtype, &tensor.shape, &codes, scales_name.clone()));
-        if let Some(scales_name) = scales_name {
-            let mut shape = tensor.shape.clone();
-            if let Some(last) = shape.last_mut() {
-                *last = last.div_ceil(BLOCK);
-            }
-            entries.push(append(&mut stream, &scales_name, Dtype::F16, &shape, &scales, None));
-        }
-    }
-    let mut chunks = Vec::new();
-    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
-    for (at, bytes) in stream.chunks(CHUNK_BYTES as usize).enumerate() {
-        let chunk = ChunkEntry {
-            sha256: hex_sha256(bytes),
-            offset: at as u64 * CHUNK_BYTES,
-            length: bytes.len() as u64,
-        };
-        if files.iter().all(|(path, _)| *path != chunk.path()) {
-            files.push((chunk.path(), bytes.to_vec()));
-        }
-        chunks.push(chunk);
-    }
-    let config = serde_json::to_value(config).map_err(manifest_error)?;
-    let model = ModelEntry {
-        name: config["name"].as_str().unwrap_or_default().into(),
-        tier: tier.into(),
-        licence: licence.into(),
-        config,
-    };
-    let manifest = Manifest {
-        format: "EARLW".into(),
-        version: VERSION,
-        model,
-        size: stream.len() as u64,
-        chunks,
-        tensors: entries,
-    };
-    let manifest = serde_json::to_vec(&manifest).map_err(manifest_error)?;
-    Ok(Packed { manifest, chunks: files })
-}
-
-fn append(
-    stream: &mut Vec<u8>,
-    name: &str,
-    dtype: Dtype,
-    shape: &[usize],
-    bytes: &[u8],
-    scales: Option<String>,
-) -> TensorEntry {
-    stream.resize(stream.len().next_multiple_of(ALIGN as usize), 0);
-    let offset = stream.len() as u64;
-    stream.extend_from_slice(bytes);
-    let length = bytes.len() as u64;
-    TensorEntry { name: name.into(), dtype, shape: shape.to_vec(), offset, length, scales }
-}
-
-/// A bundle in memory, checked.
+/// A bundle whose chunks are at hand, checked.
 pub struct Bundle {
     manifest: Manifest,
     hash: String,
-    stream: Vec<u8>,
+    chunks: Vec<SharedBytes>,
+    /// By name, the shards of each tensor that is not another's scales, first rows first.
+    tensors: BTreeMap<String, Vec<usize>>,
 }
 
 impl Bundle {
-    /// Reads a manifest, then each of its chunks through `read`.
+    /// Reads a manifest, then each of its chunks through `read`: bytes, or a mapped file.
     ///
     /// # Errors
     /// [`ModelError::Format`], [`ModelError::Version`] or [`ModelError::Hash`] for anything that is
     /// not a whole, undamaged bundle; whatever `read` returns for a chunk it can't read.
-    pub fn open(
+    pub fn open<B: AsRef<[u8]> + Send + Sync + 'static>(
         manifest: &[u8],
-        mut read: impl FnMut(&ChunkEntry) -> Result<Vec<u8>, ModelError>,
+        mut read: impl FnMut(&ChunkEntry) -> Result<B, ModelError>,
     ) -> Result<Self, ModelError> {
         let checked = parse_manifest(manifest)?;
-        let mut stream = Vec::new();
+        let mut chunks = Vec::with_capacity(checked.chunks.len());
         for chunk in &checked.chunks {
             let bytes = read(chunk)?;
-            if bytes.len() as u64 != chunk.length {
-                let problem =
-                    format!("has {} bytes, the manifest says {}", bytes.len(), chunk.length);
-                return Err(ModelError::Format { what: chunk.path(), problem });
-            }
-            let found = hex_sha256(&bytes);
-            if found != chunk.sha256 {
-                return Err(ModelError::Hash {
-                    what: chunk.path(),
-                    expected: chunk.sha256.clone(),
-                    found,
-                });
-            }
-            stream.extend_from_slice(&bytes);
+            check_chunk(chunk, bytes.as_ref())?;
+            chunks.push(Arc::new(bytes) as SharedBytes);
         }
-        Ok(Self { manifest: checked, hash: hex_sha256(manifest), stream })
+        let tensors = joined(&checked.tensors)?;
+        Ok(Self { manifest: checked, hash: hex_sha256(manifest), chunks, tensors })
     }
 
     /// The manifest.
@@ -248,27 +173,155 @@ impl Bundle {
     /// # Errors
     /// [`ModelError::Format`] if a value is not finite.
     pub fn tensors(&self) -> Result<TensorMap, ModelError> {
-        let entries = &self.manifest.tensors;
-        let bytes = |entry: &TensorEntry| {
-            &self.stream[entry.offset as usize..(entry.offset + entry.length) as usize]
-        };
-        let scale_names: Vec<&String> = entries.iter().filter_map(|e| e.scales.as_ref()).collect();
-        let mut tensors = TensorMap::new();
-        for entry in entries.iter().filter(|entry| !scale_names.contains(&&entry.name)) {
-            let scales =
-                entry.scales.as_ref().and_then(|name| entries.iter().find(|e| e.name == *name));
-            let width = entry.shape.last().copied().unwrap_or(1);
-            let data = dequantize(bytes(entry), scales.map_or(&[], bytes), width, entry.dtype);
-            if let Some(at) = data.iter().position(|value| !value.is_finite()) {
-                return Err(manifest_error(format!(
-                    "`{}` holds {} at index {at}",
-                    entry.name, data[at]
-                )));
-            }
-            tensors.insert(entry.name.clone(), HostTensor { shape: entry.shape.clone(), data });
-        }
-        Ok(tensors)
+        self.tensors.keys().map(|name| Ok((name.clone(), self.tensor(name)?))).collect()
     }
+
+    /// Shape of a tensor, its row shards taken together.
+    #[must_use]
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let mut shards = self.tensors.get(name)?.iter().map(|&at| &self.manifest.tensors[at].shape);
+        let mut shape = shards.next()?.clone();
+        for shard in shards {
+            shape[0] += shard[0];
+        }
+        Some(shape)
+    }
+
+    /// One tensor, dequantized, its row shards joined.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensors`] if there is none; [`ModelError::Format`] if a value is not finite.
+    pub fn tensor(&self, name: &str) -> Result<HostTensor, ModelError> {
+        let missing = || ModelError::Tensors(format!("`{name}` is missing"));
+        let (shape, mut data) = (self.shape(name).ok_or_else(missing)?, Vec::new());
+        for entry in self.shards(name) {
+            let width = entry.shape.last().copied().unwrap_or(1);
+            let (codes, scales) = (self.bytes(entry.offset, entry.length), self.scales(entry));
+            data.extend(dequantize(&codes, &scales, width, entry.dtype));
+        }
+        match data.iter().position(|value| !value.is_finite()) {
+            Some(at) => Err(manifest_error(format!("`{name}` holds {} at index {at}", data[at]))),
+            None => Ok(HostTensor { shape, data }),
+        }
+    }
+
+    /// A quantized matrix as it lies in the chunks, for [`earl_kernels::quant_linear()`]; `None` if
+    /// it has not two axes or is of a float type.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensors`] if there is none of that name; [`ModelError::Format`] if a scale is
+    /// not finite or shards are of different types.
+    pub fn packed(&self, name: &str) -> Result<Option<PackedMatrix>, ModelError> {
+        let shape =
+            self.shape(name).ok_or_else(|| ModelError::Tensors(format!("`{name}` is missing")))?;
+        let Some(first) = self.shards(name).next() else { return Ok(None) };
+        let bits = match first.dtype {
+            Dtype::Q8 => Bits::Eight,
+            Dtype::Q4 => Bits::Four,
+            Dtype::F16 | Dtype::F32 => return Ok(None),
+        };
+        let [_, width] = shape[..] else { return Ok(None) };
+        let (mut segments, mut scales) = (Vec::new(), Vec::new());
+        for entry in self.shards(name) {
+            if entry.dtype != first.dtype {
+                return Err(manifest_error(format!("`{name}` has shards of different types")));
+            }
+            segments.extend(self.segments(entry.offset, entry.length));
+            scales.extend(self.scales(entry));
+        }
+        let infinite = |scale: &[u8]| scale[1] & 0x7c == 0x7c;
+        if let Some(at) = scales.chunks_exact(2).position(infinite) {
+            return Err(manifest_error(format!("`{name}` has a scale at {at} that is no number")));
+        }
+        let packed = PackedMatrix::new(bits, width, &segments, scales);
+        packed.map(Some).map_err(|problem| manifest_error(format!("`{name}`: {problem}")))
+    }
+
+    /// A file of the bundle.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<Vec<u8>> {
+        let entry = self.manifest.files.iter().find(|entry| entry.name == name)?;
+        Some(self.bytes(entry.offset, entry.length))
+    }
+
+    fn shards(&self, name: &str) -> impl Iterator<Item = &TensorEntry> {
+        let shards = self.tensors.get(name).into_iter().flatten();
+        shards.map(|&at| &self.manifest.tensors[at])
+    }
+
+    /// Bytes of a tensor's scales; none for float types.
+    fn scales(&self, entry: &TensorEntry) -> Vec<u8> {
+        let name = entry.scales.as_ref();
+        let scales = self.manifest.tensors.iter().find(|other| Some(&other.name) == name);
+        scales.map_or_else(Vec::new, |scales| self.bytes(scales.offset, scales.length))
+    }
+
+    fn bytes(&self, offset: u64, length: u64) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(length as usize);
+        for Segment { bytes: chunk, range } in self.segments(offset, length) {
+            bytes.extend_from_slice(&(*chunk).as_ref()[range]);
+        }
+        bytes
+    }
+
+    /// Where a part of the stream lies; the manifest's offsets are checked.
+    fn segments(&self, offset: u64, length: u64) -> Vec<Segment> {
+        let (mut at, end, mut segments) = (offset, offset + length, Vec::new());
+        let size = self.manifest.chunks.first().map_or(1, |chunk| chunk.length);
+        while at < end {
+            let chunk = (at / size) as usize;
+            let stop = end.min((at / size + 1) * size);
+            let range = (at % size) as usize..(stop - at / size * size) as usize;
+            segments.push(Segment { bytes: self.chunks[chunk].clone(), range });
+            at = stop;
+        }
+        segments
+    }
+}
+
+/// Does a chunk's content have its length and hash?
+///
+/// # Errors
+/// [`ModelError::Format`] or [`ModelError::Hash`].
+pub fn check_chunk(chunk: &ChunkEntry, bytes: &[u8]) -> Result<(), ModelError> {
+    if bytes.len() as u64 != chunk.length {
+        let problem = format!("has {} bytes, the manifest says {}", bytes.len(), chunk.length);
+        return Err(ModelError::Format { what: chunk.path(), problem });
+    }
+    let found = hex_sha256(bytes);
+    if found == chunk.sha256 {
+        return Ok(());
+    }
+    Err(ModelError::Hash { what: chunk.path(), expected: chunk.sha256.clone(), found })
+}
+
+/// Row shards `name#0`, `name#1`, … under their tensor's name; scales belong to what names them.
+fn joined(entries: &[TensorEntry]) -> Result<BTreeMap<String, Vec<usize>>, ModelError> {
+    let scales: BTreeSet<&String> = entries.iter().filter_map(|e| e.scales.as_ref()).collect();
+    let mut tensors = BTreeMap::<String, Vec<usize>>::new();
+    for (at, entry) in entries.iter().enumerate() {
+        if scales.contains(&entry.name) {
+            continue;
+        }
+        let broken = |problem: &str| manifest_error(format!("tensor `{}` {problem}", entry.name));
+        let (name, number) = match entry.name.split_once('#') {
+            None => (entry.name.as_str(), None),
+            Some((name, number)) => (name, Some(number)),
+        };
+        let shards = tensors.entry(name.into()).or_default();
+        if number.map_or(0, |number| number.parse().unwrap_or(usize::MAX)) != shards.len() {
+            return Err(broken("is not the next shard of its tensor"));
+        }
+        if let Some(&first) = shards.first()
+            && (entry.shape.len() < 2
+                || entry.shape.get(1..) != entries[first].shape.get(1..)
+                || number.is_none())
+        {
+            return Err(broken("does not fit its tensor's first shard"));
+        }
+        shards.push(at);
+    }
+    Ok(tensors)
 }
 
 /// Reads and checks a manifest: afterwards no offset, length, name or shape can surprise.
@@ -300,8 +353,21 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, ModelError> {
     }
     let manifest: Manifest = serde_json::from_slice(bytes).map_err(manifest_error)?;
     check_chunks(&manifest)?;
-    check_tensors(&manifest)?;
+    let end = check_tensors(&manifest)?;
+    check_files(&manifest, end)?;
     Ok(manifest)
+}
+
+fn check_files(manifest: &Manifest, mut end: u64) -> Result<(), ModelError> {
+    for file in &manifest.files {
+        let stop = file.offset.checked_add(file.length).filter(|&stop| stop <= manifest.size);
+        let Some(stop) = stop.filter(|_| file.offset >= end) else {
+            let problem = format!("file `{}` overlaps or lies outside", file.name);
+            return Err(manifest_error(problem));
+        };
+        end = stop;
+    }
+    Ok(())
 }
 
 fn check_chunks(manifest: &Manifest) -> Result<(), ModelError> {
@@ -334,7 +400,8 @@ fn check_chunks(manifest: &Manifest) -> Result<(), ModelError> {
     Ok(())
 }
 
-fn check_tensors(manifest: &Manifest) -> Result<(), ModelError> {
+/// Checks what is said of tensors; where the last one ends.
+fn check_tensors(manifest: &Manifest) -> Result<u64, ModelError> {
     let mut end = 0;
     let mut names = std::collections::BTreeSet::new();
     for entry in &manifest.tensors {
@@ -370,11 +437,11 @@ fn check_tensors(manifest: &Manifest) -> Result<(), ModelError> {
             }
         }
     }
-    Ok(())
+    Ok(end)
 }
 
 /// Bytes a tensor of this shape takes; `None` on overflow or a missing axis.
-fn stored_bytes(shape: &[usize], dtype: Dtype) -> Option<u64> {
+pub(super) fn stored_bytes(shape: &[usize], dtype: Dtype) -> Option<u64> {
     let (&width, rows) = shape.split_last()?;
     let padded = if dtype.is_quantized() { width.checked_next_multiple_of(BLOCK)? } else { width };
     let values = rows.iter().try_fold(padded, |values, &axis| values.checked_mul(axis))?;
@@ -390,6 +457,6 @@ pub fn hex_sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().flat_map(digits).collect()
 }
 
-fn manifest_error(problem: impl ToString) -> ModelError {
+pub(super) fn manifest_error(problem: impl ToString) -> ModelError {
     ModelError::Format { what: "manifest.json".into(), problem: problem.to_string() }
 }

@@ -4,5 +4,6 @@ pub mod bundle;
 pub mod quantize;
 pub mod safetensors;
 pub mod tensors;
+pub mod writer;
 
 pub use tensors::{HostTensor, TensorMap, apply, collect};

@@ -95,6 +95,35 @@ impl Emu3Config {
     }
 }
 
+impl Emu3Config {
+    /// The keys [`Emu3Config::parse`] reads, in transformers' form whatever the layout was: what a
+    /// bundle carries.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut json = serde_json::Map::new();
+        if let Some(Emu3LmConfig { blocks, vocab_size }) = &self.lm {
+            let text = serde_json::json!({
+                "hidden_size": blocks.hidden_size, "intermediate_size": blocks.intermediate_size,
+                "num_hidden_layers": blocks.num_hidden_layers,
+                "num_attention_heads": blocks.num_attention_heads,
+                "num_key_value_heads": blocks.num_key_value_heads, "head_dim": blocks.head_dim,
+                "rms_norm_eps": blocks.rms_norm_eps, "rope_theta": blocks.rope_theta,
+                "vocab_size": vocab_size,
+            });
+            json.insert("text_config".into(), text);
+        }
+        if let Some(vq) = &self.vq {
+            let vision = serde_json::json!({
+                "base_channels": vq.ch, "channel_multiplier": vq.ch_mult,
+                "num_res_blocks": vq.num_res_blocks, "attn_resolutions": vq.attn_resolutions,
+                "codebook_size": vq.codebook_size,
+            });
+            json.insert("vq_config".into(), vision);
+        }
+        Value::Object(json)
+    }
+}
+
 fn not_a_config(problem: String) -> ModelError {
     ModelError::Format { what: "config.json".into(), problem }
 }
@@ -318,6 +347,15 @@ mod tests {
         assert_eq!(lm.vocab_size, 184_622);
         assert_eq!((lm.blocks.head_dim, lm.blocks.rope_sections), (128, [64, 0, 0]));
         assert_eq!((vq.factor(), vq.top_width(), vq.width(1)), (8, 1024, 512));
+    }
+
+    #[test]
+    fn what_a_bundle_carries_is_read_back() {
+        let json = br#"{"text_config": {"hidden_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2,
+            "rms_norm_eps": 1e-6, "rope_theta": 12345.5}, "vq_config": {"base_channels": 32, "attn_resolutions": []}}"#;
+        let config = Emu3Config::parse(json).unwrap();
+        let again = Emu3Config::parse(config.to_json().to_string().as_bytes()).unwrap();
+        assert_eq!(again, config);
     }
 
     #[test]

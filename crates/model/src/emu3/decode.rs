@@ -1,7 +1,8 @@
 //! Prompts in, images' ids out: decoding under the grammar, in a batch, with or without guidance.
 //!
 //! Only codes are the model's choice. Forced ids (row ends, image end) are not asked for; they are
-//! read together with the next code, so that a row of `w` codes takes `w` passes. Rows of a batch
+//! read together with the next code, so that a row of `w` codes takes `w` passes; locked codes of a
+//! [`Request`] are forced ids too, so that only what is left open takes passes of its own. Rows of a batch
 //! are padded on the left and may have grids of different size; a row that is done writes PAD.
 //! Guidance reads a second, unconditional prompt in the same batch. Noise is keyed by (seed, row,
 //! place, token): neither batching nor forced ids can change a draw.
@@ -13,7 +14,7 @@ use super::grammar::{Kind, image_len, kind_at};
 use super::ids::Emu3Ids;
 use super::lm::{Emu3Lm, left_padded};
 use crate::error::ModelError;
-use crate::ids::{Seed, TokenId};
+use crate::ids::{CodeId, Seed, TokenId};
 use crate::lm::{Chunk, KvCache, to_host};
 use crate::sample::choose;
 use crate::sample::rng::Key;
@@ -22,7 +23,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 
 /// One image to write.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     /// Ends with the image's IMG.
     pub prompt: Vec<TokenId>,
@@ -30,6 +31,42 @@ pub struct Request {
     pub height: usize,
     /// Codes a row.
     pub width: usize,
+    /// Codes that are given and not the model's choice, row by row; empty = none.
+    pub locked: Vec<Option<CodeId>>,
+}
+
+impl Request {
+    /// The id that must stand `place` ids after IMG, unless the model chooses.
+    pub(super) fn forced(&self, ids: &Emu3Ids, place: usize) -> Option<TokenId> {
+        let kind = kind_at(self.height, self.width, place);
+        if kind != Kind::Code {
+            return kind.forced(ids);
+        }
+        let code = self.locked.get(self.cell(place)).copied().flatten();
+        code.map(|code| TokenId(ids.vis_start + code.0))
+    }
+
+    /// Index among the codes of a place that holds one.
+    pub(super) fn cell(&self, place: usize) -> usize {
+        place / (self.width + 1) * self.width + place % (self.width + 1)
+    }
+
+    /// The broken rule, if any.
+    pub(super) fn check(&self, ids: &Emu3Ids) -> Result<(), ModelError> {
+        let refuse = |name, problem: String| Err(ModelError::Option { name, problem });
+        let (height, width, most) = (self.height, self.width, 1 << 12);
+        if !(1..=most).contains(&height.max(width)) || height * width == 0 {
+            return refuse("grid", format!("{height}×{width} is not in 1..={most}"));
+        }
+        if !self.locked.is_empty() && self.locked.len() != height * width {
+            let problem = format!("{} locked codes for {height}×{width}", self.locked.len());
+            return refuse("grid", problem);
+        }
+        match self.locked.iter().flatten().find(|code| code.0 >= ids.codebook_size) {
+            Some(code) => refuse("codes", format!("{} of {}", code.0, ids.codebook_size)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Classifier-free guidance.
@@ -146,12 +183,12 @@ pub async fn generate(
     let places = requests.iter().map(|r| image_len(r.height, r.width)).max().unwrap_or(0);
     let mut rows = vec![Vec::with_capacity(places); requests.len()];
     for place in 0..places {
-        let kinds: Vec<Kind> =
-            requests.iter().map(|request| kind_at(request.height, request.width, place)).collect();
-        let scores = if kinds.contains(&Kind::Code) { reader.scores().await? } else { Vec::new() };
-        for (row, kind) in kinds.iter().enumerate() {
-            let id = if let Some(id) = kind.forced(ids) {
-                id
+        let forced: Vec<Option<TokenId>> =
+            requests.iter().map(|request| request.forced(ids, place)).collect();
+        let scores = if forced.contains(&None) { reader.scores().await? } else { Vec::new() };
+        for (row, forced) in forced.iter().enumerate() {
+            let id = if let Some(id) = forced {
+                *id
             } else {
                 let code = sampling.draw(&scores[row], row, place);
                 let code = code.ok_or(ModelError::NotANumber { index: place })?;
@@ -220,13 +257,7 @@ impl<'a> Reader<'a> {
         if prompts.iter().any(Vec::is_empty) {
             return refuse("prompt", "is empty".into());
         }
-        let most = 1 << 12;
-        if let Some(r) = requests
-            .iter()
-            .find(|r| !(1..=most).contains(&r.height.max(r.width)) || r.height * r.width == 0)
-        {
-            return refuse("grid", format!("{}×{} is not in 1..={most}", r.height, r.width));
-        }
+        requests.iter().try_for_each(|request| request.check(ids))?;
         let chunk = left_padded(&prompts, TokenId(ids.pad));
         lm.check_ids(&chunk)?;
         Ok(Self {
@@ -250,8 +281,12 @@ impl<'a> Reader<'a> {
 
     /// Reads what is waiting and scores the codes that may follow, by request.
     async fn scores(&mut self) -> Result<Vec<Vec<f32>>, ModelError> {
-        let chunk = self.prompts.take().unwrap_or_else(|| self.take_waiting());
-        let hidden = self.lm.forward(&chunk, &mut self.cache);
+        let prompts = self.prompts.take().map(|chunk| self.lm.forward(&chunk, &mut self.cache));
+        let hidden = match prompts {
+            Some(hidden) if self.waiting.iter().all(Vec::is_empty) => hidden,
+            // Ids that were given before the first choice follow the prompt.
+            _ => self.lm.forward(&self.take_waiting(), &mut self.cache),
+        };
         let [batch, seq, width] = hidden.dims();
         let last = hidden.slice([0..batch, seq - 1..seq, 0..width]); // [batch, 1, hidden]
         let (first, count) = (self.ids.vis_start as usize, self.ids.codebook_size as usize);

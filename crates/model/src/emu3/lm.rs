@@ -8,12 +8,14 @@ use super::load::Loader;
 use super::names::Part;
 use super::shards::Shards;
 use super::wanted::lm_tensors;
+use crate::checkpoint::bundle::Bundle;
 use crate::error::ModelError;
 use crate::ids::TokenId;
 use crate::lm::{Block, Chunk, KvCache, Trunk};
 use crate::sequence::Slot;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use earl_kernels::PackedMatrix;
 
 /// The language model's tensors.
 #[derive(Module, Debug)]
@@ -26,6 +28,9 @@ pub struct Emu3Lm {
     pub norm: Param<Tensor<1>>,
     /// Head, `[vocab, hidden]`; not the embedding.
     pub lm_head: Param<Tensor<2>>,
+    /// Embedding and head in few bits, where they are packed.
+    #[module(skip)]
+    packed: [Option<PackedMatrix>; 2],
     #[module(skip)]
     config: Emu3LmConfig,
 }
@@ -62,14 +67,34 @@ impl Emu3Lm {
         device: &Device,
     ) -> Result<Self, ModelError> {
         config.check()?;
-        let loader = Loader::new(shards, Part::Lm, &lm_tensors(config), device)?;
+        Self::from_loader(config, &Loader::new(shards, Part::Lm, &lm_tensors(config), device)?)
+    }
+
+    /// Loads the model from a bundle. On the CPU quantized matrices stay packed in the bundle's own
+    /// bytes and are used there; on other devices they are widened.
+    ///
+    /// # Errors
+    /// As [`Emu3Lm::load`].
+    pub fn from_bundle(
+        config: &Emu3LmConfig,
+        bundle: &Bundle,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        config.check()?;
+        Self::from_loader(config, &Loader::from_bundle(bundle, &lm_tensors(config), device)?)
+    }
+
+    fn from_loader(config: &Emu3LmConfig, loader: &Loader<'_>) -> Result<Self, ModelError> {
+        let (embed_tokens, packed_embedding) = loader.table("model.embed_tokens.weight")?;
+        let (lm_head, packed_head) = loader.table("lm_head.weight")?;
         Ok(Self {
-            embed_tokens: loader.param("model.embed_tokens.weight")?,
+            embed_tokens,
             layers: (0..config.blocks.num_hidden_layers)
-                .map(|layer| block(&loader, config, layer))
+                .map(|layer| block(loader, config, layer))
                 .collect::<Result<_, _>>()?,
             norm: loader.param("model.norm.weight")?,
-            lm_head: loader.param("lm_head.weight")?,
+            lm_head,
+            packed: [packed_embedding, packed_head],
             config: config.clone(),
         })
     }
@@ -113,6 +138,13 @@ impl Emu3Lm {
     /// - returns: `[chunk.batch, chunk.seq, hidden]`
     #[must_use]
     pub fn embed(&self, chunk: &Chunk) -> Tensor<3> {
+        if let [Some(table), _] = &self.packed {
+            let width = table.width();
+            let row = |id: &TokenId| table.row_values(id.0 as usize);
+            let rows = chunk.ids.iter().flat_map(|id| row(id).unwrap_or_else(|| vec![0.0; width]));
+            let data = TensorData::new(rows.collect(), [chunk.batch, chunk.seq, width]);
+            return Tensor::from_data(data, &self.device());
+        }
         let ids: Vec<i32> = chunk.ids.iter().map(|id| id.0 as i32).collect();
         let ids = TensorData::new(ids, [chunk.batch * chunk.seq]);
         let ids = Tensor::<1, Int>::from_data(ids, &self.device());
@@ -163,7 +195,7 @@ impl Emu3Lm {
     /// - `hidden`: `[batch, seq, hidden]`; returns `[batch, seq, vocab]`
     #[must_use]
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        earl_kernels::linear_tied(hidden, self.lm_head.val())
+        self.logits_of(hidden, 0, self.config.vocab_size)
     }
 
     /// Logits over `count` ids from `first` on alone, reading only their rows of the head.
@@ -172,7 +204,13 @@ impl Emu3Lm {
     /// - `hidden`: `[batch, seq, hidden]`; returns `[batch, seq, count]`
     #[must_use]
     pub fn logits_of(&self, hidden: Tensor<3>, first: usize, count: usize) -> Tensor<3> {
-        earl_kernels::linear_tied(hidden, self.lm_head.val().narrow(0, first, count))
+        match &self.packed {
+            [_, Some(head)] => earl_kernels::quant_linear(hidden, head, first..first + count),
+            _ if count == self.config.vocab_size => {
+                earl_kernels::linear_tied(hidden, self.lm_head.val())
+            }
+            _ => earl_kernels::linear_tied(hidden, self.lm_head.val().narrow(0, first, count)),
+        }
     }
 }
 

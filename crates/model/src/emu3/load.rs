@@ -8,16 +8,25 @@ use super::names::{Part, match_names};
 use super::shards::Shards;
 use super::wanted::Wanted;
 use crate::checkpoint::HostTensor;
+use crate::checkpoint::bundle::Bundle;
 use crate::error::ModelError;
 use crate::lm::Linear;
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
+use earl_kernels::PackedMatrix;
 use std::collections::BTreeMap;
+
+/// Where tensors come from.
+enum Source<'a> {
+    /// Published files, with the file's own name of each tensor.
+    Shards { shards: &'a Shards, names: BTreeMap<String, String> },
+    /// An exported bundle, which has BAAI's names.
+    Bundle(&'a Bundle),
+}
 
 /// Reads one model's tensors under BAAI's names.
 pub struct Loader<'a> {
-    shards: &'a Shards,
-    names: BTreeMap<String, String>,
+    source: Source<'a>,
     device: &'a Device,
 }
 
@@ -32,22 +41,64 @@ impl<'a> Loader<'a> {
         wanted: &[Wanted],
         device: &'a Device,
     ) -> Result<Self, ModelError> {
-        Ok(Self { shards, names: match_names(shards, part, wanted)?, device })
+        let names = match_names(shards, part, wanted)?;
+        Ok(Self { source: Source::Shards { shards, names }, device })
+    }
+
+    /// The same from a bundle.
+    ///
+    /// # Errors
+    /// [`ModelError::Checkpoint`] with every tensor that is missing or misshapen.
+    pub fn from_bundle(
+        bundle: &'a Bundle,
+        wanted: &[Wanted],
+        device: &'a Device,
+    ) -> Result<Self, ModelError> {
+        let differs = |tensor: &Wanted| match bundle.shape(&tensor.name) {
+            None => Some(format!("`{}` {:?} is missing", tensor.name, tensor.shape)),
+            Some(shape) if shape != tensor.shape => {
+                let (name, wanted) = (&tensor.name, &tensor.shape);
+                Some(format!("`{name}` has shape {shape:?}; the config asks for {wanted:?}"))
+            }
+            Some(_) => None,
+        };
+        let problems: Vec<String> = wanted.iter().filter_map(differs).collect();
+        if problems.is_empty() {
+            return Ok(Self { source: Source::Bundle(bundle), device });
+        }
+        let fix = "export the model again: the manifest's config and tensors must be of one export";
+        Err(ModelError::Checkpoint { what: "the bundle".into(), problems, fix: fix.into() })
     }
 
     /// Values of one tensor.
     ///
     /// # Errors
-    /// As [`Shards::read`].
+    /// As [`Shards::read`] or [`Bundle::tensor`].
     pub fn host(&self, name: &str) -> Result<HostTensor, ModelError> {
         let missing = || ModelError::Tensors(format!("`{name}` is missing"));
-        self.shards.read(self.names.get(name).ok_or_else(missing)?)
+        match &self.source {
+            Source::Shards { shards, names } => shards.read(names.get(name).ok_or_else(missing)?),
+            Source::Bundle(bundle) => bundle.tensor(name),
+        }
+    }
+
+    /// A matrix that is packed and can be used so: on the CPU.
+    ///
+    /// # Errors
+    /// As [`Bundle::packed`].
+    pub fn packed(&self, name: &str) -> Result<Option<PackedMatrix>, ModelError> {
+        match &self.source {
+            Source::Bundle(bundle) if earl_kernels::quant_linear::runs_on(self.device) => {
+                bundle.packed(name)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// A tensor as it is in the file, with `D` axes; axes of size 1 are added at the end.
     ///
     /// # Errors
-    /// As [`Shards::read`].
+    /// As [`Loader::host`].
     pub fn tensor<const D: usize>(&self, name: &str) -> Result<Tensor<D>, ModelError> {
         self.upload(self.host(name)?)
     }
@@ -68,18 +119,36 @@ impl<'a> Loader<'a> {
     /// A trainable tensor as it is in the file.
     ///
     /// # Errors
-    /// As [`Shards::read`].
+    /// As [`Loader::host`].
     pub fn param<const D: usize>(&self, name: &str) -> Result<Param<Tensor<D>>, ModelError> {
         Ok(Param::from_tensor(self.tensor(name)?))
     }
 
-    /// A linear map: `[out, in]` in the file, `[in, out]` here.
+    /// A table of rows: packed where it can be used so, else trainable.
     ///
     /// # Errors
-    /// As [`Shards::read`].
+    /// As [`Loader::host`] and [`Loader::packed`].
+    pub fn table(
+        &self,
+        name: &str,
+    ) -> Result<(Param<Tensor<2>>, Option<PackedMatrix>), ModelError> {
+        match self.packed(name)? {
+            Some(packed) => {
+                Ok((Param::from_tensor(Tensor::zeros([1, 1], self.device)), Some(packed)))
+            }
+            None => Ok((self.param(name)?, None)),
+        }
+    }
+
+    /// A linear map: `[out, in]` in the file, `[in, out]` here unless it stays packed.
+    ///
+    /// # Errors
+    /// As [`Loader::host`] and [`Loader::packed`].
     pub fn linear(&self, name: &str) -> Result<Linear, ModelError> {
-        let weight = self.upload(transposed(&self.host(name)?))?;
-        Ok(Linear { weight: Param::from_tensor(weight) })
+        if let Some(packed) = self.packed(name)? {
+            return Ok(Linear::packed(packed, self.device));
+        }
+        Ok(Linear::new(self.upload(transposed(&self.host(name)?))?))
     }
 }
 

@@ -14,6 +14,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// Bytes that can be read anywhere.
 pub trait ReadAt {
@@ -174,6 +175,11 @@ impl Shards {
         &self.entries
     }
 
+    /// Names and sizes in bytes of the files.
+    pub fn sizes(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.files.iter().map(|(name, bytes)| (name.as_str(), bytes.size()))
+    }
+
     /// Names of the files.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|(name, _)| name.as_str())
@@ -191,6 +197,15 @@ impl Shards {
     /// [`ModelError::Tensors`] if there is none of that name; [`ModelError::Format`] if it is not
     /// F32, F16 or BF16 or holds a value that is no finite number; [`ModelError::Read`].
     pub fn read(&self, name: &str) -> Result<HostTensor, ModelError> {
+        let rows = self.entries.get(name).and_then(|entry| entry.shape.first());
+        self.read_rows(name, 0..rows.copied().unwrap_or(1))
+    }
+
+    /// Reads some rows of a tensor: places along its first axis. Memory: their values, and 8 MiB.
+    ///
+    /// # Errors
+    /// As [`Shards::read`]; [`ModelError::Tensors`] too for rows that are not there.
+    pub fn read_rows(&self, name: &str, rows: Range<usize>) -> Result<HostTensor, ModelError> {
         let missing = || ModelError::Tensors(format!("`{name}` is missing"));
         let entry = self.entries.get(name).ok_or_else(missing)?;
         let (file, bytes) = self.files.get(entry.shard).ok_or_else(missing)?;
@@ -199,20 +214,32 @@ impl Shards {
         let Some(width) = float_bytes(entry.dtype) else {
             return Err(broken(format!("is {}; F32, F16 and BF16 are read", entry.dtype)));
         };
-        let total = entry.len() * width;
-        let mut data = Vec::with_capacity(entry.len());
+        let held = entry.shape.first().copied().unwrap_or(1);
+        if rows.start > rows.end || rows.end > held {
+            let Range { start, end } = rows;
+            return Err(ModelError::Tensors(format!(
+                "`{name}` has {held} rows, not {start}..{end}"
+            )));
+        }
+        let row = entry.len().checked_div(held).unwrap_or(0);
+        let (total, first) = (rows.len() * row * width, (rows.start * row * width) as u64);
+        let mut data = Vec::with_capacity(rows.len() * row);
         let mut piece = vec![0; total.min(PIECE_BYTES)];
         for start in (0..total).step_by(PIECE_BYTES) {
             let piece = &mut piece[..PIECE_BYTES.min(total - start)];
             bytes
-                .read_at(entry.offset + start as u64, piece)
+                .read_at(entry.offset + first + start as u64, piece)
                 .map_err(|problem| ModelError::Read { what: what(), problem })?;
             widen(entry.dtype, piece, &mut data);
         }
-        match data.iter().position(|value| !value.is_finite()) {
-            Some(at) => Err(broken(format!("holds {} at index {at}", data[at]))),
-            None => Ok(HostTensor { shape: entry.shape.clone(), data }),
+        if let Some(at) = data.iter().position(|value| !value.is_finite()) {
+            return Err(broken(format!("holds {} at index {}", data[at], rows.start * row + at)));
         }
+        let mut shape = entry.shape.clone();
+        if let Some(first) = shape.first_mut() {
+            *first = rows.len();
+        }
+        Ok(HostTensor { shape, data })
     }
 }
 

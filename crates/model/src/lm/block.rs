@@ -7,25 +7,44 @@ use super::rope::Rotary;
 use crate::config::LmConfig;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
+use earl_kernels::PackedMatrix;
 
 /// A linear map without bias.
 #[derive(Module, Debug)]
 pub struct Linear {
-    /// `[inputs, outputs]`.
+    /// `[inputs, outputs]`; a single zero where the weights are packed.
     pub weight: Param<Tensor<2>>,
+    /// The weights in few bits, `[outputs, inputs]`: computed on the CPU, never trained.
+    #[module(skip)]
+    packed: Option<PackedMatrix>,
 }
 
 impl Linear {
+    /// A map of `weight`, `[inputs, outputs]`.
+    #[must_use]
+    pub fn new(weight: Tensor<2>) -> Self {
+        Self { weight: Param::from_tensor(weight), packed: None }
+    }
+
+    /// A map of packed weights.
+    #[must_use]
+    pub fn packed(weights: PackedMatrix, device: &Device) -> Self {
+        Self { packed: Some(weights), ..Self::zeros(1, 1, device) }
+    }
+
     /// A map of zeros.
     #[must_use]
     pub fn zeros(inputs: usize, outputs: usize, device: &Device) -> Self {
-        Self { weight: Param::from_tensor(Tensor::zeros([inputs, outputs], device)) }
+        Self::new(Tensor::zeros([inputs, outputs], device))
     }
 
     /// `[batch, seq, inputs]` → `[batch, seq, outputs]`.
     #[must_use]
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        earl_kernels::linear(x, self.weight.val())
+        match &self.packed {
+            Some(weights) => earl_kernels::quant_linear(x, weights, 0..weights.rows()),
+            None => earl_kernels::linear(x, self.weight.val()),
+        }
     }
 }
 

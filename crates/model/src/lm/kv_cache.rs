@@ -3,24 +3,68 @@
 use super::Chunk;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-/// Keys and values of one layer, `[batch, keys, kv_heads, head_dim]` each.
+/// Keys and values of one layer, `[batch, room, kv_heads, head_dim]` each; the first `len` of `room`
+/// keys are there.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LayerCache {
-    kv: Option<(Tensor<4>, Tensor<4>)>,
+    kv: Option<[Tensor<4>; 2]>,
+    len: usize,
 }
+
+/// Room is made for half as many keys again, and for at least this many.
+const LEAST_ROOM: usize = 64;
 
 impl LayerCache {
     /// Appends keys and values and returns all.
+    ///
+    /// A single row without gradients is written into spare room, so that a token does not copy
+    /// what was read before it. Rows of a batch would lie apart there and be copied on use, and
+    /// gradients need every state: both are joined anew.
     pub(super) fn push(&mut self, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let all = match self.kv.take() {
-            None => (k, v),
-            Some((keys, values)) => {
-                (Tensor::cat(vec![keys, k], 1), Tensor::cat(vec![values, v], 1))
+        let start = self.len;
+        self.len += k.dims()[1];
+        let Some(held) = self.kv.take() else {
+            self.kv = Some([k.clone(), v.clone()]);
+            return (k, v);
+        };
+        let [keys, values] = held;
+        let in_place = k.dims()[0] == 1 && !k.device().is_autodiff();
+        let join = |all: Tensor<4>, new: Tensor<4>| {
+            if in_place {
+                written(all, start, new)
+            } else {
+                Tensor::cat(vec![first(all, start), new], 1)
             }
         };
+        let all = [join(keys, k), join(values, v)];
         self.kv = Some(all.clone());
-        all
+        let [keys, values] = all;
+        (first(keys, self.len), first(values, self.len))
     }
+
+    /// Keys and values that are there.
+    fn held(&self) -> Option<[Tensor<4>; 2]> {
+        self.kv.clone().map(|kv| kv.map(|tensor| first(tensor, self.len)))
+    }
+}
+
+/// The first `len` keys: a view.
+fn first(tensor: Tensor<4>, len: usize) -> Tensor<4> {
+    if tensor.dims()[1] == len { tensor } else { tensor.narrow(1, 0, len) }
+}
+
+/// `new` written behind the first `start` keys of `all`, in place if nobody else holds it.
+fn written(all: Tensor<4>, start: usize, new: Tensor<4>) -> Tensor<4> {
+    let [batch, room, heads, width] = all.dims();
+    let len = start + new.dims()[1];
+    let all = if len > room {
+        let spare = (len / 2).max(LEAST_ROOM);
+        let spare = Tensor::zeros([batch, len + spare - room, heads, width], &all.device());
+        Tensor::cat(vec![all, spare], 1)
+    } else {
+        all
+    };
+    all.slice_assign([0..batch, start..len, 0..heads, 0..width], new)
 }
 
 /// The cache of a whole decoder.
@@ -53,6 +97,17 @@ impl KvCache {
         self.len == 0
     }
 
+    /// Forgets all but the first `len` key positions.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        for layer in &mut self.layers {
+            layer.len = layer.len.min(len);
+        }
+        for row in &mut self.padding {
+            row.truncate(len);
+        }
+    }
+
     /// A cache whose batch rows are `rows` of this one, in that order, each as often as it is named:
     /// one source pass serves many instructions.
     #[must_use]
@@ -60,10 +115,8 @@ impl KvCache {
         let ids: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
         let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows.len()]), device);
         let pick = |layer: &LayerCache| LayerCache {
-            kv: layer
-                .kv
-                .as_ref()
-                .map(|(k, v)| (k.clone().select(0, ids.clone()), v.clone().select(0, ids.clone()))),
+            kv: layer.held().map(|kv| kv.map(|tensor| tensor.select(0, ids.clone()))),
+            len: layer.len,
         };
         let padding = if self.padding.is_empty() {
             Vec::new()

@@ -1,7 +1,10 @@
 //! `trainer edit`: one picture and a sentence, or a file of them.
 
+mod full;
+
 use super::eval::ModeName;
 use crate::device::DeviceName;
+use crate::full::{FullModel, kind};
 use crate::hint;
 use crate::picture;
 use crate::run_dir::write_file;
@@ -9,7 +12,7 @@ use crate::store::Stored;
 use anyhow::{Context, Result, bail};
 use earl_model::checkpoint::bundle::hex_sha256;
 use earl_model::files::encode_png;
-use earl_model::{EditOutcome, EditRequest, Editor, PlanStep, Seed};
+use earl_model::{EditOutcome, EditRequest, Editor, Mode, PlanStep, Seed};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,9 +24,12 @@ use std::time::Instant;
 /// Flags of `edit`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The model: a bundle, a run or a safetensors file.
+    /// The model: a bundle, a run, a safetensors file, or a published Emu3 or EARL directory.
     #[arg(long, default_value = "models/tiny")]
     model: PathBuf,
+    /// The image tokenizer's directory, where the published model's is another.
+    #[arg(long, value_name = "DIR")]
+    vision: Option<PathBuf>,
     /// The picture: PNG, JPEG or WebP.
     #[arg(required_unless_present = "batch")]
     image: Option<PathBuf>,
@@ -36,9 +42,18 @@ pub(crate) struct Args {
     /// The edited PNG; with `--batch`, the folder for 000000.png … and results.jsonl.
     #[arg(short, long)]
     out: PathBuf,
-    /// How much of the picture the model writes.
-    #[arg(long, value_enum, default_value_t)]
-    mode: ModeName,
+    /// How much of the picture the model writes; `local`, or `full` for a published model.
+    #[arg(long, value_enum)]
+    mode: Option<ModeName>,
+    /// With a published model and mode `local`: the pixels that may change.
+    #[arg(long, value_name = "X,Y,W,H")]
+    region: Option<full::Region>,
+    /// With a published model: about how many pixels the edit has.
+    #[arg(long, value_name = "PIXELS", default_value_t = 65_536)]
+    area: u64,
+    /// With a published model: read this many of the source's codes ahead as a draft.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    ahead: usize,
     /// Seed of every random draw.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -82,9 +97,18 @@ struct Line {
 /// For a model or picture that can't be read, a sentence that is not understood, or a place that
 /// can't be written; nothing is written then.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let stored = Stored::read(&args.model)?;
-    let editor = stored.editor(&args.device.open()?)?;
-    let bench = Workbench { editor, sha256: stored.sha256, args };
+    let device = args.device.open()?;
+    let model = if kind(&args.model).is_some() {
+        full::check(args)?;
+        let vision = args.vision.as_deref();
+        Model::Full(Box::new(FullModel::open(&args.model, vision, &device)?))
+    } else {
+        full::refuse_flags(args)?;
+        let stored = Stored::read(&args.model)?;
+        let editor = stored.editor(&device)?;
+        Model::Tiny(Box::new(editor), stored.sha256)
+    };
+    let bench = Workbench { model, args };
     match (&args.batch, &args.image, &args.instruction) {
         (Some(batch), ..) => bench.batch(batch),
         (None, Some(image), Some(instruction)) => bench.single(image, instruction),
@@ -92,9 +116,24 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
+/// One edit that is asked for.
+struct Asked {
+    image: PathBuf,
+    instruction: String,
+    seed: u64,
+    plan: Option<Vec<PlanStep>>,
+}
+
+/// What edits.
+enum Model {
+    /// A trained model and its hash.
+    Tiny(Box<Editor>, String),
+    /// A published one.
+    Full(Box<FullModel>),
+}
+
 struct Workbench<'a> {
-    editor: Editor,
-    sha256: String,
+    model: Model,
     args: &'a Args,
 }
 
@@ -119,7 +158,8 @@ impl Workbench<'_> {
             return Err(hint::error(problem, "give `--out` the name of a PNG file"));
         }
         let plan = self.args.plan.as_deref().map(read_plan).transpose()?;
-        let edited = self.edit(image, instruction, self.args.seed, plan)?;
+        let (image, instruction) = (image.to_owned(), instruction.to_owned());
+        let edited = self.edit(&Asked { image, instruction, seed: self.args.seed, plan })?;
         write_file(out, &edited.png)?;
         let mut facts = edited.facts;
         facts["output"] = json!(out);
@@ -130,34 +170,35 @@ impl Workbench<'_> {
         Ok(())
     }
 
+    fn edit(&self, asked: &Asked) -> Result<Edited> {
+        match &self.model {
+            Model::Tiny(editor, sha256) => self.best(editor, sha256, asked),
+            Model::Full(model) => full::edit(model, self.args, asked),
+        }
+    }
+
     /// The best candidate's picture, with its recipe, and its facts.
-    fn edit(
-        &self,
-        image: &Path,
-        instruction: &str,
-        seed: u64,
-        plan: Option<Vec<PlanStep>>,
-    ) -> Result<Edited> {
-        let opened = picture::read(image)?;
+    fn best(&self, editor: &Editor, sha256: &str, asked: &Asked) -> Result<Edited> {
+        let opened = picture::read(&asked.image)?;
         let start = Instant::now();
         let mut tried = Vec::new();
         let mut best: Option<(u64, EditOutcome)> = None;
         for at in 0..self.args.candidates {
-            let outcome =
-                self.candidate(&opened.picture, instruction, seed.wrapping_add(at), plan.clone())?;
-            tried.push(Candidate { seed: seed.wrapping_add(at), log_prob: outcome.log_prob });
+            let seed = asked.seed.wrapping_add(at);
+            let outcome = self.candidate(editor, &opened.picture, asked, seed)?;
+            tried.push(Candidate { seed, log_prob: outcome.log_prob });
             if best.as_ref().is_none_or(|(_, best)| outcome.log_prob > best.log_prob) {
-                best = Some((seed.wrapping_add(at), outcome));
+                best = Some((seed, outcome));
             }
         }
         let Some((seed, outcome)) = best else { bail!("no candidate") };
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         let mut recipe = json!({
-            "v": 1, "model": self.sha256, "instruction": instruction, "mode": self.args.mode.mode(),
+            "v": 1, "model": sha256, "instruction": asked.instruction, "mode": self.mode(),
             "seed": seed, "temperature": self.temperature(),
             "image": hex_sha256(outcome.source.as_raw()),
         });
-        if let Some(plan) = plan {
+        if let Some(plan) = &asked.plan {
             recipe["plan"] = json!(plan);
         }
         let png = encode_png(&outcome.image, Some(("earl-recipe", &recipe.to_string())))?;
@@ -178,23 +219,25 @@ impl Workbench<'_> {
         if self.args.candidates > 1 && asked == 0.0 { 1.0 } else { asked }
     }
 
+    fn mode(&self) -> Mode {
+        self.args.mode.unwrap_or_default().mode()
+    }
+
     fn candidate(
         &self,
+        editor: &Editor,
         source: &image::RgbImage,
-        instruction: &str,
+        asked: &Asked,
         seed: u64,
-        plan: Option<Vec<PlanStep>>,
     ) -> Result<EditOutcome> {
         let request = EditRequest {
-            instruction: instruction.to_owned(),
-            mode: self.args.mode.mode(),
+            instruction: asked.instruction.clone(),
+            mode: self.mode(),
             seed: Seed(seed),
             temperature: self.temperature(),
-            plan,
+            plan: asked.plan.clone(),
         };
-        Ok(pollster::block_on(
-            self.editor.edit(source, &request, &mut |_| ControlFlow::Continue(())),
-        )?)
+        Ok(pollster::block_on(editor.edit(source, &request, &mut |_| ControlFlow::Continue(())))?)
     }
 
     fn batch(&self, file: &Path) -> Result<()> {
@@ -204,8 +247,12 @@ impl Workbench<'_> {
         fs::create_dir_all(folder).with_context(|| format!("making `{}`", folder.display()))?;
         let start = Instant::now();
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        let results: Vec<Result<Value>> =
-            lines.par_iter().enumerate().map(|(at, line)| self.line(file, at, line)).collect();
+        let line = |(at, line): (usize, &&str)| self.line(file, at, line);
+        let results: Vec<Result<Value>> = match self.model {
+            Model::Tiny(..) => lines.par_iter().enumerate().map(line).collect(),
+            // One edit keeps every core busy.
+            Model::Full(_) => lines.iter().enumerate().map(line).collect(),
+        };
         let results: Vec<Value> = results.into_iter().collect::<Result<_>>()?;
         let rows: Vec<String> = results.iter().map(ToString::to_string).collect();
         let mut text = rows.join("\n");
@@ -234,7 +281,8 @@ impl Workbench<'_> {
             let line: Line = serde_json::from_str(line).context("not a line of a batch")?;
             let beside = file.parent().unwrap_or(Path::new("")).join(&line.image);
             let image = if line.image.exists() { line.image } else { beside };
-            self.edit(&image, &line.instruction, line.seed.unwrap_or(self.args.seed), line.plan)
+            let Line { instruction, seed, plan, .. } = line;
+            self.edit(&Asked { image, instruction, seed: seed.unwrap_or(self.args.seed), plan })
         };
         match edit() {
             Ok(edited) => {

@@ -1,5 +1,9 @@
-//! `trainer export`: a trained model as a bundle (EARLW) or as safetensors.
+//! `trainer export`: a trained or published model as a bundle (EARLW), a trained one as safetensors.
 
+use crate::device::DeviceName;
+use crate::full::{self, Directories};
+use crate::hint;
+use crate::memory::peak_bytes;
 use crate::run_dir::write_file;
 use crate::store::{Stored, write_bundle};
 use anyhow::Result;
@@ -8,14 +12,22 @@ use earl_model::checkpoint::bundle::pack;
 use earl_model::checkpoint::quantize::Dtype;
 use earl_model::checkpoint::safetensors;
 use earl_model::editor::VISION_PREFIX;
+use earl_model::emu3::Precision;
+use earl_model::{EditRequest, Editor, Mode, Seed};
+use earl_scenes::{Split, example, render};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// Flags of `export`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The model: a run, a bundle or a safetensors file.
+    /// The model: a run, a bundle, a safetensors file, or a published Emu3 or EARL directory.
     #[arg(long)]
     model: PathBuf,
+    /// The image tokenizer's directory, where the published model's is another.
+    #[arg(long, value_name = "DIR")]
+    vision: Option<PathBuf>,
     /// Format.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -26,6 +38,10 @@ pub(crate) struct Args {
     /// Folder of the bundle, or the safetensors file.
     #[arg(short, long)]
     out: PathBuf,
+    /// Hold what was written against the weights it was made from: published models by their
+    /// next-code distributions, others by the codes of 22 held-out edits.
+    #[arg(long)]
+    check: bool,
     /// Print one JSON object on stdout.
     #[arg(long)]
     json: bool,
@@ -47,6 +63,8 @@ enum Quant {
     Q8,
     /// 4 bits, blocks of 32.
     Q4,
+    /// 4 bits; embedding and head of a published model 8.
+    Mixed,
     /// Half precision.
     F16,
     /// Single precision.
@@ -61,6 +79,9 @@ const LICENCE: &str = "MIT OR Apache-2.0";
 /// # Errors
 /// For a model that can't be read or a place that can't be written.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if full::kind(&args.model) == Some(full::Kind::Directory) {
+        return published(args);
+    }
     let stored = Stored::read(&args.model)?;
     let tensors = stored.edit_tensors();
     let bytes = match args.format {
@@ -79,9 +100,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     };
     let written = Stored::read(&args.out)?;
-    let summary = serde_json::json!({
+    let mut summary = serde_json::json!({
         "out": args.out, "bytes": bytes, "tensors": tensors.len(), "model_sha256": written.sha256,
     });
+    if args.check {
+        summary["check"] = same_codes(&stored, &written)?;
+    }
     if args.json {
         return super::print_json(&summary);
     }
@@ -93,6 +117,66 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Exports a published directory, a few rows at a time.
+fn published(args: &Args) -> Result<()> {
+    let precision = match (args.format, args.quant) {
+        (Format::Safetensors, _) => {
+            let problem = "a published model is safetensors already";
+            return Err(hint::error(problem, "leave `--format` out to make a bundle of it"));
+        }
+        (Format::Earlw, Quant::Q8) => Precision::Q8,
+        (Format::Earlw, Quant::Q4) => Precision::Q4,
+        (Format::Earlw, Quant::Mixed) => Precision::Mixed,
+        (Format::Earlw, Quant::F16) => Precision::F16,
+        (Format::Earlw, Quant::F32) => Precision::F32,
+    };
+    let start = Instant::now();
+    let directories = Directories::open(&args.model, args.vision.as_deref())?;
+    let exported = full::export::export(&directories.source()?, precision, &args.out)?;
+    let mut summary = serde_json::json!({
+        "out": args.out, "bytes": exported.bytes, "tensors": exported.reports.len(),
+        "model_sha256": exported.sha256, "kept_chunks": exported.kept_chunks,
+        "worst": exported.worst(), "seconds": start.elapsed().as_secs_f64(),
+        "peak_bytes": peak_bytes(),
+    });
+    if args.check {
+        summary["check"] = full::check::compare(&directories, &args.out, 0)?;
+    }
+    if args.json {
+        return super::print_json(&summary);
+    }
+    super::print_lines(&serde_json::to_string_pretty(&summary)?);
+    Ok(())
+}
+
+/// Share of codes that the written model chooses as the one it was made from, in mode `full`.
+fn same_codes(before: &Stored, after: &Stored) -> Result<serde_json::Value> {
+    let device = DeviceName::Flex.open()?;
+    let (before, after) = (before.editor(&device)?, after.editor(&device)?);
+    let (mut codes, mut same, mut pictures) = (0, 0, 0);
+    let edits = 22;
+    for index in 0..edits {
+        let example = example(earl_scenes::EVAL_SEED, index, Split::Seen, None);
+        let source = render(&example.scene, example.style);
+        let request = EditRequest {
+            instruction: example.instruction,
+            mode: Mode::Full,
+            seed: Seed(0),
+            temperature: 0.0,
+        };
+        let edit = |editor: &Editor| {
+            pollster::block_on(editor.edit(&source, &request, &mut |_| ControlFlow::Continue(())))
+        };
+        let [a, b] = [edit(&before)?.codes.codes, edit(&after)?.codes.codes];
+        codes += a.len();
+        same += a.iter().zip(&b).filter(|(a, b)| a == b).count();
+        pictures += usize::from(a == b);
+    }
+    Ok(serde_json::json!({
+        "edits": edits, "equal_pictures": pictures, "code_agreement": same as f64 / codes as f64,
+    }))
+}
+
 fn dtype(quant: Quant, name: &str, shape: &[usize]) -> Dtype {
     let matrix = name.ends_with(".weight");
     match quant {
@@ -100,7 +184,7 @@ fn dtype(quant: Quant, name: &str, shape: &[usize]) -> Dtype {
         _ if shape.len() < 2 => Dtype::F32,
         _ if name.starts_with(VISION_PREFIX) => Dtype::F16,
         Quant::F16 => Dtype::F16,
-        Quant::Q4 if matrix => Dtype::Q4,
-        Quant::Q4 | Quant::Q8 => Dtype::Q8,
+        Quant::Q4 | Quant::Mixed if matrix => Dtype::Q4,
+        Quant::Q4 | Quant::Mixed | Quant::Q8 => Dtype::Q8,
     }
 }

@@ -1,8 +1,9 @@
 //! `trainer inspect`: what a model's file or folder holds.
 
+use crate::full;
 use crate::store::Stored;
 use anyhow::Result;
-use earl_model::checkpoint::bundle::parse_manifest;
+use earl_model::checkpoint::bundle::{TensorEntry, parse_manifest};
 use earl_model::editor::{LM_PREFIX, VISION_PREFIX};
 use earl_model::emu3::{Summary, directory::Directory};
 use serde_json::{Value, json};
@@ -29,6 +30,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.model.join("config.json").is_file() {
         return published(args);
+    }
+    if full::kind(&args.model) == Some(full::Kind::Bundle) {
+        return exported(args);
     }
     let stored = Stored::read(&args.model)?;
     let count = |prefix: &str| -> usize {
@@ -80,6 +84,36 @@ fn published(args: &Args) -> Result<()> {
             json!({ "name": name, "shape": entry.shape, "dtype": dtype, "file": file })
         });
         facts["tensors"] = tensors.collect();
+    }
+    if args.json {
+        return super::print_json(&facts);
+    }
+    super::print_lines(&serde_json::to_string_pretty(&facts)?);
+    Ok(())
+}
+
+/// Describes the bundle of a published model, every hash checked.
+fn exported(args: &Args) -> Result<()> {
+    let bundle = full::open_bundle(&args.model)?;
+    let manifest = bundle.manifest();
+    let mut stored_as = std::collections::BTreeMap::<String, u64>::new();
+    for tensor in &manifest.tensors {
+        *stored_as.entry(format!("{:?}", tensor.dtype).to_lowercase()).or_default() +=
+            tensor.length;
+    }
+    let files: Vec<&String> = manifest.files.iter().map(|file| &file.name).collect();
+    let mut facts = json!({
+        "model_sha256": bundle.hash(), "tier": manifest.model.tier, "name": manifest.model.name,
+        "config": manifest.model.config, "files": files,
+        "memory_bytes": { "weights": manifest.size },
+        "bundle": {
+            "version": manifest.version, "bytes": manifest.size, "chunks": manifest.chunks.len(),
+            "bytes_by_dtype": stored_as, "licence": manifest.model.licence,
+        },
+    });
+    if args.tensors {
+        let entry = |tensor: &TensorEntry| json!({ "name": tensor.name, "shape": tensor.shape, "dtype": tensor.dtype });
+        facts["tensors"] = manifest.tensors.iter().map(entry).collect();
     }
     if args.json {
         return super::print_json(&facts);

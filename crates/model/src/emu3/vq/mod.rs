@@ -19,6 +19,7 @@ use super::load::Loader;
 use super::names::Part;
 use super::shards::Shards;
 use super::wanted::vq_tensors;
+use crate::checkpoint::bundle::Bundle;
 use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId};
 use crate::lm::to_host;
@@ -52,12 +53,37 @@ impl Emu3Vq {
         device: &Device,
     ) -> Result<Self, ModelError> {
         config.check()?;
-        let loader = Loader::new(shards, Part::Vq, &vq_tensors(config), device)?;
+        Self::from_loader(
+            config,
+            &Loader::new(shards, Part::Vq, &vq_tensors(config), device)?,
+            device,
+        )
+    }
+
+    /// Loads the tokenizer from a bundle.
+    ///
+    /// # Errors
+    /// As [`Emu3Vq::load`].
+    pub fn from_bundle(
+        config: &Emu3VqConfig,
+        bundle: &Bundle,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        config.check()?;
+        let loader = Loader::from_bundle(bundle, &vq_tensors(config), device)?;
+        Self::from_loader(config, &loader, device)
+    }
+
+    fn from_loader(
+        config: &Emu3VqConfig,
+        loader: &Loader<'_>,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
         let rows = loader.host("quantize.embedding.weight")?;
         let codebook = rows.data.chunks_exact(LATENT).map(|row| [row[0], row[1], row[2], row[3]]);
         Ok(Self {
-            encoder: Encoder::load(&loader, config)?,
-            decoder: Decoder::load(&loader, config)?,
+            encoder: Encoder::load(loader, config)?,
+            decoder: Decoder::load(loader, config)?,
             codebook: codebook.collect(),
             config: config.clone(),
             device: device.clone(),

@@ -1,0 +1,127 @@
+//! Activations as codes of 8 bits: one scale for each block of 32, in the order kernels read them.
+
+use super::{BLOCK, Bits};
+
+/// Largest code.
+const LARGEST: f32 = 127.0;
+/// Added and taken away again, this rounds a small float to an integer, ties to even.
+const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³
+/// Blocks whose largest value is below this count as zero: its inverse would overflow.
+const TINY: f32 = 1e-35;
+
+/// Rows of quantized activations.
+///
+/// A value is `scale · code`, codes are −127 to 127, the scale is the block's largest magnitude over
+/// 127. A block with a number that is not finite has the scale NaN, so that products tell.
+#[derive(Clone, Debug)]
+pub struct Activations {
+    bits: Bits,
+    rows: usize,
+    blocks: usize,
+    /// For [`Bits::Eight`] the codes of each block in order. For [`Bits::Four`], whose weights come
+    /// out of their bytes as even and odd ones, pairs of blocks: both blocks' even codes, then both
+    /// blocks' odd ones; a row of an odd number of blocks is filled up with zeros.
+    codes: Vec<i8>,
+    /// `[rows, blocks]`.
+    scales: Vec<f32>,
+    /// Sum of each block's codes, `[rows, blocks]`.
+    sums: Vec<i32>,
+}
+
+/// One row of [`Activations`].
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub(super) codes: &'a [i8],
+    pub(super) scales: &'a [f32],
+    pub(super) sums: &'a [i32],
+}
+
+impl Activations {
+    /// Quantizes rows of `width` values for weights of `bits`; an incomplete last row is left out.
+    #[must_use]
+    pub fn quantize(values: &[f32], width: usize, bits: Bits) -> Self {
+        let blocks = width.div_ceil(BLOCK);
+        let rows = values.len().checked_div(width).unwrap_or(0);
+        let mut this = Self {
+            bits,
+            rows,
+            blocks,
+            codes: vec![0; rows * stored_blocks(bits, blocks) * BLOCK],
+            scales: Vec::with_capacity(rows * blocks),
+            sums: Vec::with_capacity(rows * blocks),
+        };
+        let row_codes = (stored_blocks(bits, blocks) * BLOCK).max(1);
+        for (row, codes) in
+            values.chunks_exact(width.max(1)).zip(this.codes.chunks_exact_mut(row_codes))
+        {
+            for (block, values) in row.chunks(BLOCK).enumerate() {
+                let (scale, block_codes) = quantize_block(values);
+                this.scales.push(scale);
+                this.sums.push(block_codes.iter().map(|&code| i32::from(code)).sum());
+                for (at, code) in block_codes.into_iter().enumerate() {
+                    codes[place(bits, block, at)] = code;
+                }
+            }
+        }
+        this
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Blocks a row.
+    pub(super) fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Weights they are arranged for.
+    pub(super) fn bits(&self) -> Bits {
+        self.bits
+    }
+
+    /// Row `at`.
+    pub(super) fn row(&self, at: usize) -> Row<'_> {
+        let (blocks, codes) = (self.blocks, stored_blocks(self.bits, self.blocks) * BLOCK);
+        Row {
+            codes: &self.codes[at * codes..][..codes],
+            scales: &self.scales[at * blocks..][..blocks],
+            sums: &self.sums[at * blocks..][..blocks],
+        }
+    }
+}
+
+fn stored_blocks(bits: Bits, blocks: usize) -> usize {
+    match bits {
+        Bits::Four => blocks.next_multiple_of(2),
+        Bits::Eight => blocks,
+    }
+}
+
+/// Where the code `at` of a block stands in its row.
+pub(super) fn place(bits: Bits, block: usize, at: usize) -> usize {
+    match bits {
+        Bits::Four => (block / 2 * 4 + at % 2 * 2 + block % 2) * (BLOCK / 2) + at / 2,
+        Bits::Eight => block * BLOCK + at,
+    }
+}
+
+fn quantize_block(values: &[f32]) -> (f32, [i8; BLOCK]) {
+    // Magnitudes compare like their bits; what is not finite is above every number.
+    let peak = values.iter().fold(0, |peak, value| peak.max(value.to_bits() & 0x7fff_ffff));
+    let peak = f32::from_bits(peak);
+    let mut codes = [0; BLOCK];
+    if !peak.is_finite() {
+        return (f32::NAN, codes);
+    }
+    if peak < TINY {
+        return (0.0, codes);
+    }
+    let inverse = LARGEST / peak;
+    for (code, value) in codes.iter_mut().zip(values) {
+        *code = ((value * inverse + ROUND) - ROUND) as i8;
+    }
+    (peak / LARGEST, codes)
+}
