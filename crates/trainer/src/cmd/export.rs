@@ -163,6 +163,7 @@ fn same_codes(before: &Stored, after: &Stored) -> Result<serde_json::Value> {
             mode: Mode::Full,
             seed: Seed(0),
             temperature: 0.0,
+            plan: None,
         };
         let edit = |editor: &Editor| {
             pollster::block_on(editor.edit(&source, &request, &mut |_| ControlFlow::Continue(())))

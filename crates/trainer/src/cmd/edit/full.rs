@@ -23,7 +23,6 @@ use earl_model::{CodeGrid, CodeId, Mode, Seed, TokenId};
 use image::RgbImage;
 use pollster::block_on;
 use serde_json::json;
-use std::path::Path;
 use std::str::FromStr;
 use std::time::Instant;
 
