@@ -20,14 +20,19 @@
     )
 )]
 
+mod adamw;
 mod attention;
 #[cfg(feature = "flex")]
 pub mod bench;
 mod cross_entropy;
 #[cfg(feature = "flex-forward")]
 mod fused;
+mod gather_sum;
 mod linear;
 pub mod memory;
+mod muon;
+mod norm;
+mod packed_attention;
 pub mod precision;
 mod rms_norm;
 mod rope;
@@ -36,9 +41,14 @@ mod swiglu;
 #[allow(clippy::expect_used, reason = "test code: a panic is a failed test")]
 mod testing;
 
+pub use adamw::{AdamW, adamw};
 pub use attention::attention;
 pub use cross_entropy::cross_entropy;
+pub use gather_sum::{NO_ROW, gather_sum};
 pub use linear::{linear, linear_tied};
+pub use muon::{Matrix, Muon, muon};
+pub use norm::sum_of_squares;
+pub use packed_attention::{Packing, Segment, packed_attention};
 pub use rms_norm::rms_norm;
 pub use rope::rope;
 pub use swiglu::swiglu;

@@ -5,13 +5,13 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Keys and values of one layer, `[batch, keys, kv_heads, head_dim]` each.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LayerCache {
+struct LayerCache {
     kv: Option<(Tensor<4>, Tensor<4>)>,
 }
 
 impl LayerCache {
     /// Appends keys and values and returns all.
-    pub(super) fn push(&mut self, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+    fn push(&mut self, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let all = match self.kv.take() {
             None => (k, v),
             Some((keys, values)) => {
@@ -37,8 +37,17 @@ impl KvCache {
         Self { layers: vec![LayerCache::default(); layers], padding: Vec::new(), len: 0 }
     }
 
-    pub(super) fn layer(&mut self, at: usize) -> &mut LayerCache {
-        &mut self.layers[at]
+    /// Attention of one layer over all that was read and the new tokens, whose keys and values are
+    /// appended. `mask` comes from [`KvCache::push_mask`].
+    pub(super) fn look(
+        &mut self,
+        layer: usize,
+        [q, k, v]: [Tensor<4>; 3],
+        mask: Option<&Tensor<2>>,
+        causal: bool,
+    ) -> Tensor<4> {
+        let (keys, values) = self.layers[layer].push(k, v);
+        earl_kernels::attention(q, keys, values, mask.cloned(), causal)
     }
 
     /// Key positions held.

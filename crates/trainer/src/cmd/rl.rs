@@ -324,7 +324,7 @@ impl<'a> Session<'a> {
         let config = serde_json::to_string(&self.model)?;
         let (weights, moments) = self.policy.checkpoint()?;
         let weights = safetensors::write(&weights, &config)?;
-        let moments = safetensors::write(moments, &config)?;
+        let moments = safetensors::write(&moments, &config)?;
         self.run.save(self.policy.taken(), &self.state, &weights, &moments)?;
         let usable = safetensors::write(&self.weights()?, &config)?;
         write_file(&self.run.path("weights/model.safetensors"), &usable)

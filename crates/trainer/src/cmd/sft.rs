@@ -247,7 +247,7 @@ impl<'a> Session<'a> {
         let (weights, moments) = self.trainer.checkpoint()?;
         let step = self.trainer.steps_taken();
         let (weights, moments) =
-            (safetensors::write(&weights, &config)?, safetensors::write(moments, &config)?);
+            (safetensors::write(&weights, &config)?, safetensors::write(&moments, &config)?);
         self.run.save(step, &self.state, &weights, &moments)?;
         let usable = safetensors::write(&self.weights()?, &config)?;
         write_file(&self.run.path("weights/model.safetensors"), &usable)

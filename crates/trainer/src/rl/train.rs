@@ -6,7 +6,7 @@ use super::loss::{Episode, log_probs, policy_loss};
 use super::rollout::Rollouts;
 use super::verify::Reward;
 use crate::host::values;
-use crate::optim::{GradientMap, Optimizer, gradients};
+use crate::optim::{GradientMap, Optimizer, add, gradients};
 use anyhow::{Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use earl_model::ModelConfig;
@@ -73,7 +73,7 @@ impl Policy {
         let training = device.clone().autodiff();
         let student = apply(LanguageModel::zeros(model, &training), LM_PREFIX, weights)?;
         let reference = apply(LanguageModel::zeros(model, device), LM_PREFIX, reference)?;
-        let optimizer = Optimizer::resume(config.optim.clone(), done.updates, moments);
+        let optimizer = Optimizer::resume(config.optim.clone(), done.updates, moments, device);
         let vocabulary = Vocabulary::new(model);
         Ok(Self {
             config,
@@ -94,15 +94,15 @@ impl Policy {
     /// Optimizer steps taken: fewer than iterations where one had nothing to learn from.
     #[must_use]
     pub(crate) fn updates(&self) -> u64 {
-        self.optimizer.state().0
+        self.optimizer.taken()
     }
 
     /// Weights and optimizer moments, by name.
     ///
     /// # Errors
     /// If the device does not give them back.
-    pub(crate) fn checkpoint(&self) -> Result<(TensorMap, &TensorMap)> {
-        Ok((collect(self.student()?, LM_PREFIX)?, self.optimizer.state().1))
+    pub(crate) fn checkpoint(&self) -> Result<(TensorMap, TensorMap)> {
+        Ok((collect(self.student()?, LM_PREFIX)?, self.optimizer.state()?))
     }
 
     fn student(&self) -> Result<&LanguageModel> {
@@ -195,14 +195,7 @@ impl Policy {
             report.loss += f64::from(values(loss.total.clone().detach())?[0]);
             report.kl += loss.kl / report.tokens as f64;
             report.logprob_gap = report.logprob_gap.max(loss.gap);
-            for (name, grad) in gradients(student, &loss.total.backward(), LM_PREFIX)? {
-                match sum.entry(name) {
-                    std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(grad)),
-                    std::collections::btree_map::Entry::Occupied(mut entry) => {
-                        entry.get_mut().iter_mut().zip(grad).for_each(|(a, b)| *a += b);
-                    }
-                }
-            }
+            add(&mut sum, gradients(student, &loss.total.backward(), LM_PREFIX));
         }
         Ok(sum)
     }
@@ -215,6 +208,7 @@ mod tests {
     use earl_model::batch::{Draw, Written, write_programs};
     use earl_model::{CodeGrid, CodeId, Mode, Seed};
     use earl_tests::{decoder, small_config, weights};
+    use std::collections::BTreeMap;
 
     const GROUP: usize = 4;
 
@@ -332,7 +326,9 @@ mod tests {
             let (episodes, _) = policy.episodes(&rollouts, &rewards(uneven)).unwrap();
             let tokens = episodes.iter().map(Episode::free_tokens).sum();
             let mut report = PolicyStep { tokens, ..PolicyStep::default() };
-            policy.gradients(&prompts, &episodes, &mut report).unwrap()
+            let gradients = policy.gradients(&prompts, &episodes, &mut report).unwrap();
+            let host = |(name, grad)| (name, values(grad).unwrap());
+            gradients.into_iter().map(host).collect::<BTreeMap<String, Vec<f32>>>()
         };
         let whole = gradient(12);
         for micro_batch in [1, 5] {

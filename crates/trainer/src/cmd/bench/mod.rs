@@ -1,9 +1,14 @@
 //! `trainer bench`: speed and memory, as ratios measured in one run. A file a measurement, each with
 //! its flags (`Args`) and `measure`, which returns the figures as one JSON object.
 
+mod clock;
+mod decode;
 mod edit;
+mod flops;
 mod kernels;
+mod rival;
 mod sft;
+mod tok;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -24,8 +29,12 @@ enum What {
     Kernels(kernels::Args),
     /// Edits of a model in each mode: milliseconds, tokens, forward passes.
     Edit(edit::Args),
-    /// Training steps in full and mixed precision.
+    /// Training steps, beside PyTorch's on the same batches.
     Sft(sft::Args),
+    /// Whole pictures written one token at a time, beside PyTorch.
+    Decode(decode::Args),
+    /// Emu3's convolutional image tokenizer, beside PyTorch.
+    Tok(tok::Args),
 }
 
 /// Measures.
@@ -37,6 +46,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Kernels(args) => kernels::measure(args),
         What::Edit(args) => edit::measure(args)?,
         What::Sft(args) => sft::measure(args)?,
+        What::Decode(args) => decode::measure(args)?,
+        What::Tok(args) => tok::measure(args)?,
     };
     if args.json {
         return super::print_json(&figures);
