@@ -1,9 +1,9 @@
 //! Cached decoding equals one forward pass; a batch equals its rows alone; padding changes nothing.
 #![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 use earl_model::lm::{Chunk, LanguageModel};
-use earl_model::sequence::{Slot, Vocabulary, source_chunk, words_chunk};
+use earl_model::sequence::{Packer, ProgramLayout, Slot, Vocabulary, source_chunk, words_chunk};
 use earl_model::{CodeGrid, CodeId, TokenId};
 use earl_tests::{decoder, small_config, weights};
 
@@ -110,4 +110,52 @@ fn one_source_pass_serves_many_rows() {
     drop(lm.forward(&source_chunk(&vocabulary, &[&b]), &mut single, false));
     let expected = values(lm.forward(&program(&[&[0, 5]]), &mut single, true).last);
     assert_close(&found[2 * 16..4 * 16], &expected);
+}
+
+#[test]
+fn a_packed_row_equals_its_sequences_alone() {
+    let config = small_config();
+    let lm = decoder(&config, &weights(&config, 9));
+    let vocabulary = Vocabulary::new(&config);
+    let pictures = [picture(0), picture(3)];
+    // Picture, sentence, and what answers it; the sentence of the second one has two programs.
+    type Sentence<'a> = (usize, &'a [usize], &'a [&'a [u32]]);
+    let sentences: [Sentence<'_>; 3] = [
+        (0, &[4, 3, 1], &[&[0, 4, 13]]),
+        (0, &[2], &[&[1, 31, 32, 33], &[0, 5]]),
+        (1, &[0, 1], &[&[0, 6, 13, 9, 30]]),
+    ];
+    let layout = |ids: &[u32]| ProgramLayout {
+        inputs: ids.iter().map(|&id| TokenId(id)).collect(),
+        slots: (0..ids.len()).map(|at| Slot::cell(at % 4, 1)).collect(),
+        ..ProgramLayout::default()
+    };
+    let mut packer = Packer::new(&vocabulary, config.text.max_words);
+    let (mut sources, mut programs, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, picture) in pictures.iter().enumerate() {
+        let (segment, tokens) = packer.source(picture);
+        sources.push(tokens);
+        for (_, words, answers) in sentences.iter().filter(|(of, ..)| *of == at) {
+            let (sentence, _) = packer.words(segment, words);
+            for ids in *answers {
+                let (_, tokens) = packer.program(sentence, &layout(ids));
+                programs.extend(tokens.map(|token| (at, token)));
+                expected.extend(read(&lm, &[picture], &[words], &program(&[ids])));
+            }
+        }
+    }
+    let hidden = lm.forward_packed(&packer.finish()).last.squeeze_dim::<2>(0);
+    let rows: Vec<i32> = programs.iter().map(|&(_, token)| token as i32).collect();
+    let found =
+        hidden.clone().select(0, Tensor::<1, Int>::from_ints(rows.as_slice(), &lm.device()));
+    assert_close(&values(found), &expected);
+
+    let packed = values(lm.packed_pointers(&hidden, &sources, &programs));
+    let cells = sources[0].len();
+    for (pointers, (source, token)) in packed.chunks(cells).zip(programs) {
+        let part =
+            |span: std::ops::Range<usize>| hidden.clone().slice_dim(0, span).unsqueeze::<3>();
+        let keys = lm.pointer_keys(part(sources[source].clone()));
+        assert_close(pointers, &values(lm.pointer_logits(part(token..token + 1), keys)));
+    }
 }

@@ -61,10 +61,22 @@ pub(crate) fn plain(
     key_mask: Option<Tensor<2>>,
     causal: bool,
 ) -> Tensor<4> {
+    let (seq, keys) = (q.dims()[1], k.dims()[1]);
+    let visible = visibility(key_mask, causal.then_some((seq, keys)), &q.device(), q.dtype());
+    weigh(q, k, v, visible)
+}
+
+/// [`plain`] over the keys that `visible` shows: 1 or 0, broadcastable to
+/// `[batch, kv_heads, group, seq, keys]`; `None` hides nothing.
+pub(crate) fn weigh(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    visible: Option<Tensor<5>>,
+) -> Tensor<4> {
     let [batch, seq, heads, head_dim] = q.dims();
     let [_, keys, kv_heads, _] = k.dims();
     let group = heads / kv_heads;
-    let device = q.device();
 
     let scale = (head_dim as f64).powf(-0.5);
     let q = q.swap_dims(1, 2).reshape([batch, kv_heads, group * seq, head_dim]);
@@ -72,8 +84,7 @@ pub(crate) fn plain(
     let v = v.swap_dims(1, 2); // [batch, kv_heads, keys, head_dim]
     let scores = q.matmul(k).mul_scalar(scale); // [batch, kv_heads, group · seq, keys]
 
-    let weights = match visibility(key_mask, causal.then_some((seq, keys)), &device, scores.dtype())
-    {
+    let weights = match visible {
         None => softmax(scores, 3),
         Some(visible) => {
             let hidden = visible.clone().neg().add_scalar(1.0).mul_scalar(HIDDEN_SCORE);

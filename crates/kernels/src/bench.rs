@@ -4,13 +4,17 @@
 //! and keeps the best of several runs of each, so that other work on the machine hurts both alike.
 //! Start at [`run`].
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use burn::Tensor;
 use burn::tensor::{Device, Int};
 
 use crate::precision::{Matmul, set_matmul};
-use crate::{attention, cross_entropy, linear, rms_norm, rope, swiglu};
+use crate::{
+    AdamW, Matrix, Muon, NO_ROW, Packing, Segment, adamw, attention, cross_entropy, gather_sum,
+    linear, muon, packed_attention, rms_norm, rope, swiglu,
+};
 
 /// One operation at one shape.
 #[derive(Clone, Debug)]
@@ -65,10 +69,37 @@ pub fn run(repeats: usize, filter: &str) -> Vec<BenchRow> {
             bench.attention("program", 64, [40, 118], true, true),
         ]);
     }
+    if "packed_attention".starts_with(filter) {
+        rows.push(bench.packed_attention());
+    }
+    if "gather_sum".starts_with(filter) {
+        rows.push(bench.gather_sum(3000));
+    }
+    if "adamw".starts_with(filter) {
+        rows.push(bench.adamw(8192 * 192));
+    }
+    if "muon".starts_with(filter) {
+        rows.push(bench.muon(&[[192, 192], [192, 64], [192, 512], [512, 192]]));
+    }
     if "decode".starts_with(filter) {
         rows.extend(decode(repeats));
     }
     rows
+}
+
+/// The machine's best GFLOP/s in float32: a product of two 1024 × 1024 matrices on every core.
+#[must_use]
+pub fn gemm_peak() -> f64 {
+    const SIDE: usize = 1024;
+    let device = Device::flex();
+    let x: Tensor<3> = fill([1, SIDE, SIDE], 0.1, &device);
+    let weight: Tensor<2> = fill([SIDE, SIDE], 0.2, &device);
+    let before = crate::precision::matmul();
+    set_matmul(Matmul::Full);
+    let once = |()| drop(linear(x.clone(), weight.clone()));
+    let (best, again) = race(10, || (), once, once);
+    set_matmul(before);
+    2.0 * (SIDE as f64).powi(3) / (best.min(again) * 1e6)
 }
 
 struct Bench {
@@ -203,6 +234,91 @@ impl Bench {
             |[q, k, v]: [Tensor<4>; 3]| crate::attention::plain(q, k, v, mask.clone(), causal);
         let fused = |[q, k, v]: [Tensor<4>; 3]| attention(q, k, v, mask.clone(), causal);
         self.train(name, [q, k, v], plain, fused)
+    }
+}
+
+impl Bench {
+    /// Eight pictures, four sentences and programs each: half of the tiny model's training step.
+    fn packed_attention(&self) -> BenchRow {
+        let mut packing = Packing::default();
+        for _ in 0..8 {
+            let mut push = |len, parent, causal| packing.push(Segment { len, parent, causal }).0;
+            let picture = push(64, None, false);
+            for program in [12, 16, 24, 70] {
+                let words = push(9, Some(picture), false);
+                push(program, Some(words), true);
+            }
+        }
+        let packing = Arc::new(packing);
+        let tokens = packing.tokens();
+        let q = fill([1, tokens, 6, 32], 0.1, &self.device);
+        let [k, v] = [0.2, 0.3].map(|phase| fill([1, tokens, 2, 32], phase, &self.device));
+        let name = format!("packed_attention {tokens} tokens in 8 trees forward + backward");
+        let plain = |[q, k, v]: [Tensor<4>; 3]| crate::packed_attention::plain(q, k, v, &packing);
+        let fused = |[q, k, v]: [Tensor<4>; 3]| packed_attention(q, k, v, &packing);
+        self.train(name, [q, k, v], plain, fused)
+    }
+
+    /// The tiny model's five tables; a third of the tokens are codes.
+    fn gather_sum(&self, tokens: usize) -> BenchRow {
+        let rows = [300, 8192, 9, 9, 30];
+        let tables = rows.map(|rows| fill([rows, 192], 0.1, &self.device));
+        let ids = std::array::from_fn(|table| {
+            let id = |i: usize| match table {
+                0 if i % 3 == 0 => NO_ROW,
+                1 if i % 3 != 0 => NO_ROW,
+                _ => (i * 31 % rows[table]) as i32,
+            };
+            (0..tokens).map(id).collect::<Vec<i32>>()
+        });
+        let name = format!("gather_sum {tokens} tokens of 5 tables forward + backward");
+        let plain = |tables| crate::gather_sum::plain(tables, ids.clone(), 2.0);
+        self.train(name, tables, plain, |tables| gather_sum(tables, ids.clone(), 2.0))
+    }
+
+    fn adamw(&self, len: usize) -> BenchRow {
+        type Step = fn(Tensor<1>, Tensor<1>, Tensor<1>, Tensor<1>, &AdamW) -> [Tensor<1>; 3];
+        let device = Device::flex();
+        let step = AdamW {
+            rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.98,
+            epsilon: 1e-8,
+            decay: 0.01,
+            scale: 0.5,
+            taken: 10,
+        };
+        let prepare = || {
+            let [weight, gradient] = [0.1, 0.2].map(|phase| fill([len], phase, &device));
+            [weight, gradient, Tensor::zeros([len], &device), Tensor::ones([len], &device)]
+        };
+        let run = |of: Step, [weight, gradient, mean, square]: [Tensor<1>; 4]| {
+            drop(of(weight, gradient, mean, square, &step));
+        };
+        let plain = |given| run(crate::adamw::plain, given);
+        row(
+            format!("adamw {len} weights"),
+            race(self.repeats, prepare, plain, |given| run(adamw, given)),
+        )
+    }
+
+    /// Six matrices of each shape.
+    fn muon(&self, shapes: &[[usize; 2]]) -> BenchRow {
+        let device = Device::flex();
+        let step = Muon { rate: 1e-3, decay: 0.01, scale: 0.5 };
+        let matrix = |shape: [usize; 2]| Matrix {
+            weight: fill(shape, 0.1, &device),
+            gradient: fill(shape, 0.2, &device),
+            momentum: fill(shape, 0.3, &device),
+        };
+        let prepare = || -> Vec<Matrix> {
+            (0..6).flat_map(|_| shapes.iter().map(|&shape| matrix(shape))).collect()
+        };
+        let plain = |matrices: Vec<Matrix>| {
+            drop(matrices.into_iter().map(|matrix| crate::muon::plain(matrix, &step)).last());
+        };
+        let fused = |matrices| drop(muon(matrices, &step));
+        row(format!("muon 6 × {shapes:?}"), race(self.repeats, prepare, plain, fused))
     }
 }
 

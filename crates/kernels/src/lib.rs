@@ -20,16 +20,21 @@
     )
 )]
 
+mod adamw;
 mod attention;
 #[cfg(feature = "flex")]
 pub mod bench;
 mod cross_entropy;
 #[cfg(feature = "flex-forward")]
 mod fused;
+mod gather_sum;
 mod linear;
 #[cfg(not(target_family = "wasm"))]
 pub mod mapped;
 pub mod memory;
+mod muon;
+mod norm;
+mod packed_attention;
 pub mod precision;
 pub mod quant_linear;
 mod rms_norm;
@@ -39,9 +44,14 @@ mod swiglu;
 #[allow(clippy::expect_used, reason = "test code: a panic is a failed test")]
 mod testing;
 
+pub use adamw::{AdamW, adamw};
 pub use attention::attention;
 pub use cross_entropy::cross_entropy;
+pub use gather_sum::{NO_ROW, gather_sum};
 pub use linear::{linear, linear_tied};
+pub use muon::{Matrix, Muon, muon};
+pub use norm::sum_of_squares;
+pub use packed_attention::{Packing, Segment, packed_attention};
 pub use quant_linear::{PackedMatrix, quant_linear};
 pub use rms_norm::rms_norm;
 pub use rope::rope;

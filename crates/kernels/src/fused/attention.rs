@@ -74,6 +74,21 @@ struct Attention {
     mask: Option<FlexTensor>,
 }
 
+impl Attention {
+    fn problem<'a>(&'a self, inputs: &'a [FlexTensor; 3]) -> Problem<'a> {
+        Problem::new(self.sizes, inputs.each_ref().map(Heads::new), self.mask.as_ref().map(floats))
+    }
+}
+
+/// One batch entry, forward: `output` as `[seq, heads, head_dim]`, `log_sums` as `[kv_heads, rows]`.
+pub(super) fn attend(problem: &Problem, batch: usize, output: &mut [f32], log_sums: &mut [f32]) {
+    if problem.sizes.rows() <= FEW {
+        few(problem, batch, output, log_sums);
+    } else {
+        forward(problem, batch, output, log_sums);
+    }
+}
+
 impl Operation<3> for Attention {
     /// Inputs, output, and log-sum-exp as `[batch, kv_heads, rows]`.
     type Saved = ([FlexTensor; 3], FlexTensor, Vec<f32>);
@@ -83,7 +98,7 @@ impl Operation<3> for Attention {
         let sizes = self.sizes;
         let mut output = room(sizes.batch * sizes.seq * sizes.heads * sizes.head_dim);
         let mut log_sums = room(sizes.batch * sizes.seq * sizes.heads);
-        let problem = Problem::new(sizes, &inputs, self.mask.as_ref());
+        let problem = self.problem(&inputs);
         if !output.is_empty() {
             let pieces = output
                 .chunks_mut(sizes.seq * sizes.heads * sizes.head_dim)
@@ -91,11 +106,7 @@ impl Operation<3> for Attention {
                 .enumerate()
                 .collect();
             for_each(pieces, |(batch, (output, log_sums))| {
-                if sizes.rows() <= FEW {
-                    few(&problem, batch, output, log_sums);
-                } else {
-                    forward(&problem, batch, output, log_sums);
-                }
+                attend(&problem, batch, output, log_sums);
             });
         }
         let output = tensor(output, [sizes.batch, sizes.seq, sizes.heads, sizes.head_dim]);
@@ -116,7 +127,7 @@ impl Operation<3> for Attention {
         );
         let mut dq = room(sizes.batch * q_len);
         let [mut dk, mut dv] = [room(sizes.batch * k_len), room(sizes.batch * k_len)];
-        let problem = Problem::new(sizes, &inputs, self.mask.as_ref());
+        let problem = self.problem(&inputs);
         if sizes.batch * q_len * k_len > 0 {
             let given = floats(&output)
                 .chunks(q_len)
@@ -168,6 +179,11 @@ impl<'a> Heads<'a> {
         }
     }
 
+    /// The vectors of a single batch entry, `[positions, heads, head_dim]`, in row order.
+    pub(super) fn in_rows(values: &'a [f32], heads: usize, head_dim: usize) -> Self {
+        Self { values, batch: 0, position: heads * head_dim, head: head_dim, head_dim }
+    }
+
     pub(super) fn at(&self, batch: usize, position: usize, head: usize) -> &'a [f32] {
         let start = batch * self.batch + position * self.position + head * self.head;
         &self.values[start..start + self.head_dim]
@@ -186,12 +202,12 @@ pub(super) struct Problem<'a> {
 }
 
 impl<'a> Problem<'a> {
-    fn new(sizes: Sizes, [q, k, v]: &'a [FlexTensor; 3], mask: Option<&'a FlexTensor>) -> Self {
+    /// Queries, keys and values, and 1 or 0 for each key, `[batch, keys]`.
+    pub(super) fn new(sizes: Sizes, [q, k, v]: [Heads<'a>; 3], mask: Option<&'a [f32]>) -> Self {
         let width = padded(sizes.keys);
         let mut stairs = vec![0.0; 2 * width];
         stairs[width..].fill(f32::NEG_INFINITY);
-        let (q, k, v) = (Heads::new(q), Heads::new(k), Heads::new(v));
-        Self { sizes, q, k, v, mask: mask.map(floats), stairs }
+        Self { sizes, q, k, v, mask, stairs }
     }
 
     /// Added to the scores of every row: 0 for a visible key, −∞ for a hidden one and the padding.

@@ -7,10 +7,16 @@ use burn_flex::FlexTensor;
 #[cfg(target_arch = "x86_64")]
 use crate::precision::{self, Matmul};
 
+use super::parallel::for_each;
 use super::{Operation, contiguous, floats, room, run, tensor};
 
 /// Multiplications below which one core is faster than many; flex's own threshold.
 const PARALLEL: usize = 192 * 192 * 192;
+
+/// Multiplications of one row from which every core takes a part.
+const READ_ONCE: usize = 1 << 20;
+/// Columns of the weight in a part.
+const COLUMNS: usize = 1024;
 
 /// Multiplications from which packing to bfloat16 pays.
 #[cfg(target_arch = "x86_64")]
@@ -100,6 +106,12 @@ impl<'a> Matrix<'a> {
         Self { values, height, width, row: width, column: 1 }
     }
 
+    /// `width` columns from `first` on.
+    fn columns(self, first: usize, width: usize) -> Self {
+        assert!(first + width <= self.width, "linear: columns of the weight");
+        Self { values: &self.values[first * self.column..], width, ..self }
+    }
+
     pub(super) fn transposed(self) -> Self {
         Self { height: self.width, width: self.height, row: self.column, column: self.row, ..self }
     }
@@ -121,21 +133,36 @@ fn product(a: Matrix, b: Matrix) -> Vec<f32> {
         return unsafe { super::mixed::product(a, b) };
     }
     let mut output = room(height * width);
+    if height == 1 && width * depth >= READ_ONCE {
+        // As fast as the weights can be read: every core reads a part of them.
+        let pieces = output.chunks_mut(COLUMNS).enumerate().collect();
+        for_each(pieces, |(piece, output): (usize, &mut [f32])| {
+            multiply(a, b.columns(piece * COLUMNS, output.len()), output, gemm::Parallelism::None);
+        });
+        return output;
+    }
     let parallelism = if cfg!(feature = "flex") && height * width * depth >= PARALLEL {
         every_core()
     } else {
         gemm::Parallelism::None
     };
-    // SAFETY: `Matrix::rows` checked that the strides stay inside the slices, and transposing
-    // keeps that; the output has height · width floats and is overwritten, not read.
+    multiply(a, b, &mut output, parallelism);
+    output
+}
+
+/// Overwrites `output` with `a · b`, in row order.
+fn multiply(a: Matrix, b: Matrix, output: &mut [f32], parallelism: gemm::Parallelism) {
+    assert_eq!(output.len(), a.height * b.width, "linear: room for the product");
+    // SAFETY: `Matrix::rows` checked that the strides stay inside the slices, and transposing and
+    // taking columns keep that; the output's size was just checked, and it is overwritten, not read.
     unsafe {
         gemm::gemm(
-            height,
-            width,
-            depth,
+            a.height,
+            b.width,
+            a.width,
             output.as_mut_ptr(),
             1,
-            width as isize,
+            b.width as isize,
             false,
             a.values.as_ptr(),
             a.column as isize,
@@ -151,7 +178,6 @@ fn product(a: Matrix, b: Matrix) -> Vec<f32> {
             parallelism,
         );
     }
-    output
 }
 
 #[cfg(feature = "flex")]

@@ -12,14 +12,22 @@
     allow(dead_code, reason = "without feature `flex` nothing records a backward pass")
 )]
 
+#[cfg(feature = "flex")]
+pub(crate) mod adamw;
 pub(crate) mod attention;
 mod attention_backward;
 mod attention_few;
 pub(crate) mod cross_entropy;
+pub(crate) mod gather_sum;
 mod gemm;
 pub(crate) mod linear;
 #[cfg(target_arch = "x86_64")]
 mod mixed;
+#[cfg(feature = "flex")]
+pub(crate) mod muon;
+#[cfg(feature = "flex")]
+pub(crate) mod norm;
+pub(crate) mod packed_attention;
 mod parallel;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
@@ -66,8 +74,13 @@ pub(crate) fn run<O: Operation<N>, const N: usize, const D: usize>(
         return Tensor::from_dispatch(autodiff::run(operation, inputs));
     }
     let (output, _) = operation.forward(inputs.map(constant));
+    finished(output)
+}
+
+/// A flex tensor as Burn's, without autodiff.
+pub(crate) fn finished<const D: usize>(tensor: FlexTensor) -> Tensor<D> {
     Tensor::from_dispatch(DispatchTensor {
-        kind: DispatchTensorKind::Flex(BackendTensor::Float(output)),
+        kind: DispatchTensorKind::Flex(BackendTensor::Float(tensor)),
         autodiff: burn::backend::DispatchAutodiffContext::Disabled,
     })
 }

@@ -31,6 +31,7 @@ pub(crate) trait Simd: Copy {
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sqrt(self, x: Self::V) -> Self::V;
     /// `a · b + c`, rounded once where the set has FMA.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `value` where `x ≥ floor`, else 0.
@@ -160,6 +161,10 @@ impl Simd for Portable {
     #[inline(always)]
     fn min(self, a: Self::V, b: Self::V) -> Self::V {
         zip(a, b, |x, y| if x < y { x } else { y })
+    }
+    #[inline(always)]
+    fn sqrt(self, x: Self::V) -> Self::V {
+        x.map(f32::sqrt)
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {

@@ -2,7 +2,6 @@
 //!
 //! Source: Llama / Emu3 blocks; no biases.
 
-use super::kv_cache::LayerCache;
 use super::rope::Rotary;
 use crate::config::LmConfig;
 use burn::module::{Module, Param};
@@ -97,17 +96,16 @@ impl Block {
         }
     }
 
-    /// `[batch, seq, hidden]` → the same; keys and values are appended to `cache`.
+    /// `[batch, seq, hidden]` → the same. `look` is attention: queries, keys and values of these
+    /// tokens in, values weighed by what each may see out, `[batch, seq, heads, head_dim]`.
     #[must_use]
     pub(super) fn forward(
         &self,
         x: Tensor<3>,
         rotary: &Rotary,
-        cache: &mut LayerCache,
-        mask: Option<&Tensor<2>>,
-        causal: bool,
+        look: impl FnOnce(Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>,
     ) -> Tensor<3> {
-        let x = x.clone() + self.attend(x, rotary, cache, mask, causal);
+        let x = x.clone() + self.attend(x, rotary, look);
         let normed = earl_kernels::rms_norm(x.clone(), self.post_norm.val(), self.eps);
         let gated = earl_kernels::swiglu(
             self.gate_proj.forward(normed.clone()),
@@ -122,15 +120,13 @@ impl Block {
         self.q_proj.forward(earl_kernels::rms_norm(x, self.input_norm.val(), self.eps))
     }
 
-    /// What attention adds to the residual stream; keys and values are appended to `cache`.
+    /// What attention (`look`, see [`Block::forward`]) adds to the residual stream.
     #[must_use]
     pub(super) fn attend(
         &self,
         x: Tensor<3>,
         rotary: &Rotary,
-        cache: &mut LayerCache,
-        mask: Option<&Tensor<2>>,
-        causal: bool,
+        look: impl FnOnce(Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>,
     ) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
         let normed = earl_kernels::rms_norm(x, self.input_norm.val(), self.eps);
@@ -141,8 +137,7 @@ impl Block {
         let q = rotary.apply(split(self.q_proj.forward(normed.clone())));
         let k = rotary.apply(split(self.k_proj.forward(normed.clone())));
         let v = split(self.v_proj.forward(normed));
-        let (keys, values) = cache.push(k, v);
-        let attended = earl_kernels::attention(q, keys, values, mask.cloned(), causal);
+        let attended = look(q, k, v);
         let heads = attended.dims()[2] * self.head_dim;
         self.o_proj.forward(attended.reshape([batch, seq, heads]))
     }

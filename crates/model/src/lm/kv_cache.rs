@@ -6,7 +6,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 /// Keys and values of one layer, `[batch, room, kv_heads, head_dim]` each; the first `len` of `room`
 /// keys are there.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LayerCache {
+struct LayerCache {
     kv: Option<[Tensor<4>; 2]>,
     len: usize,
 }
@@ -20,7 +20,7 @@ impl LayerCache {
     /// A single row without gradients is written into spare room, so that a token does not copy
     /// what was read before it. Rows of a batch would lie apart there and be copied on use, and
     /// gradients need every state: both are joined anew.
-    pub(super) fn push(&mut self, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+    fn push(&mut self, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let start = self.len;
         self.len += k.dims()[1];
         let Some(held) = self.kv.take() else {
@@ -81,8 +81,17 @@ impl KvCache {
         Self { layers: vec![LayerCache::default(); layers], padding: Vec::new(), len: 0 }
     }
 
-    pub(super) fn layer(&mut self, at: usize) -> &mut LayerCache {
-        &mut self.layers[at]
+    /// Attention of one layer over all that was read and the new tokens, whose keys and values are
+    /// appended. `mask` comes from [`KvCache::push_mask`].
+    pub(super) fn look(
+        &mut self,
+        layer: usize,
+        [q, k, v]: [Tensor<4>; 3],
+        mask: Option<&Tensor<2>>,
+        causal: bool,
+    ) -> Tensor<4> {
+        let (keys, values) = self.layers[layer].push(k, v);
+        earl_kernels::attention(q, keys, values, mask.cloned(), causal)
     }
 
     /// Key positions held.

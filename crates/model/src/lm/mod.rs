@@ -10,6 +10,7 @@
 mod block;
 mod initial;
 mod kv_cache;
+mod pointer;
 mod rope;
 mod seeing;
 mod trunk;
@@ -17,6 +18,7 @@ mod trunk;
 pub use block::{Block, Linear};
 pub use initial::{initial_tensors, seeded_normal};
 pub use kv_cache::KvCache;
+use pointer::POINTER_DIM;
 pub use rope::Rotary;
 pub use seeing::{SEE_PARTS, SEE_SIZES, SeeingHead, Seen};
 pub(crate) use trunk::Trunk;
@@ -27,7 +29,9 @@ use crate::ids::TokenId;
 use crate::sequence::grammar::{PARTS, Slot};
 use crate::sequence::vocabulary::Vocabulary;
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
+use earl_kernels::{NO_ROW, Packing, gather_sum};
+use std::sync::Arc;
 
 /// Tokens of one chunk for a batch, with their places; rows of equal length.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +50,15 @@ pub struct Chunk {
     pub padding: Vec<bool>,
 }
 
+/// Whole sequences in one row, without padding: see [`crate::sequence::Packer`].
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// Every token, as a batch of one row.
+    pub chunk: Chunk,
+    /// What each may see.
+    pub packing: Arc<Packing>,
+}
+
 /// What a forward pass returns.
 pub struct Hidden {
     /// After the final norm: `[batch, seq, hidden]`.
@@ -53,9 +66,6 @@ pub struct Hidden {
     /// After block `see_layer`: `[batch, seq, hidden]`.
     pub seen: Tensor<3>,
 }
-
-/// Width of the pointer's query and key.
-const POINTER_DIM: usize = 64;
 
 /// The decoder's tensors.
 #[derive(Module, Debug)]
@@ -131,11 +141,31 @@ impl LanguageModel {
     /// - returns: `[chunk.batch, chunk.seq, hidden]`, twice (see [`Hidden`])
     #[must_use]
     pub fn forward(&self, chunk: &Chunk, cache: &mut KvCache, causal: bool) -> Hidden {
-        let device = self.device();
-        let x = self.embed(chunk, &device); // [batch, seq, hidden]
+        let x = self.embed(chunk); // [batch, seq, hidden]
+        self.watched(x, |trunk, x, after| trunk.read(x, chunk, cache, causal, after))
+    }
+
+    /// Reads whole sequences at once, what they share once: the tokens of one packed row. It gives
+    /// what [`LanguageModel::forward`] gives for each sequence, and is what training uses.
+    ///
+    /// # Shapes
+    /// - returns: `[1, tokens, hidden]`, twice (see [`Hidden`])
+    #[must_use]
+    pub fn forward_packed(&self, packed: &Packed) -> Hidden {
+        let Packed { chunk, packing } = packed;
+        let x = self.embed(chunk); // [1, tokens, hidden]
+        self.watched(x, |trunk, x, after| trunk.read_packed(x, chunk, packing, after))
+    }
+
+    /// Runs the trunk and keeps what the seeing head looks at.
+    fn watched(
+        &self,
+        x: Tensor<3>,
+        run: impl FnOnce(Trunk<'_>, Tensor<3>, &mut dyn FnMut(usize, &Tensor<3>)) -> Tensor<3>,
+    ) -> Hidden {
         let mut seen = x.clone();
         let trunk = Trunk { config: &self.config.lm, layers: &self.layers, norm: self.norm.val() };
-        let last = trunk.read(x, chunk, cache, causal, &mut |at, x| {
+        let last = run(trunk, x, &mut |at, x| {
             if at + 1 == self.config.lm.see_layer {
                 seen = x.clone();
             }
@@ -143,61 +173,28 @@ impl LanguageModel {
         Hidden { last, seen }
     }
 
-    fn embed(&self, chunk: &Chunk, device: &Device) -> Tensor<3> {
+    fn embed(&self, chunk: &Chunk) -> Tensor<3> {
         let width = self.config.lm.hidden_size;
-        let rows = chunk.ids.len();
-        let control_len = self.control.val().dims()[0] as i32;
-        let ids = |of: fn(i32, i32) -> i32| -> Tensor<1, Int> {
-            let ids: Vec<i32> = chunk.ids.iter().map(|id| of(id.0 as i32, control_len)).collect();
-            Tensor::from_data(TensorData::new(ids, [rows]), device)
+        let control_len = self.control.val().dims()[0] as u32;
+        let token = |of: fn(u32, u32) -> Option<u32>| -> Vec<i32> {
+            let row = |id: &TokenId| of(id.0, control_len).map_or(NO_ROW, |row| row as i32);
+            chunk.ids.iter().map(row).collect()
         };
-        let in_control = || self.control.val().select(0, ids(|id, n| if id < n { id } else { 0 }));
-        let in_codes = || self.codes.val().select(0, ids(|id, n| (id - n).max(0)));
-        let codes = chunk.ids.iter().filter(|id| id.0 as i32 >= control_len).count();
-        let tokens = match codes {
-            0 => in_control(),
-            all if all == rows => in_codes(),
-            _ => {
-                let is_code: Vec<f32> = chunk
-                    .ids
-                    .iter()
-                    .map(|id| f32::from(u8::from(id.0 as i32 >= control_len)))
-                    .collect();
-                let is_code = Tensor::<2>::from_data(TensorData::new(is_code, [rows, 1]), device);
-                in_control() * (1.0 - is_code.clone()) + in_codes() * is_code
-            }
-        };
-        let place = |table: &Param<Tensor<2>>, none: usize, of: fn(&Slot) -> Option<usize>| {
-            let at: Vec<i32> =
-                chunk.slots.iter().map(|slot| of(slot).unwrap_or(none) as i32).collect();
-            table.val().select(0, Tensor::<1, Int>::from_data(TensorData::new(at, [rows]), device))
+        let place = |none: usize, of: fn(&Slot) -> Option<usize>| -> Vec<i32> {
+            chunk.slots.iter().map(|slot| of(slot).unwrap_or(none) as i32).collect()
         };
         let grid = self.config.vision.grid;
-        let places = place(&self.rows, grid, |slot| slot.row)
-            + place(&self.cols, grid, |slot| slot.col)
-            + place(&self.parts, PARTS, |slot| slot.part);
-        let scale = (width as f64).sqrt();
-        (tokens + places).mul_scalar(scale).reshape([chunk.batch, chunk.seq, width])
-    }
-
-    /// Pointer keys of the source cells, from the source chunk's last hidden states.
-    ///
-    /// # Shapes
-    /// - `source`: `[batch, cells, hidden]`; returns `[batch, cells, pointer]`
-    #[must_use]
-    pub fn pointer_keys(&self, source: Tensor<3>) -> Tensor<3> {
-        self.pointer_key.forward(source)
-    }
-
-    /// Pointer logits of program tokens towards the source cells.
-    ///
-    /// # Shapes
-    /// - `hidden`: `[batch, seq, hidden]`, `keys`: `[batch, cells, pointer]`
-    /// - returns: `[batch, seq, cells]`
-    #[must_use]
-    pub fn pointer_logits(&self, hidden: Tensor<3>, keys: Tensor<3>) -> Tensor<3> {
-        let queries = self.pointer_query.forward(hidden); // [batch, seq, pointer]
-        queries.matmul(keys.swap_dims(1, 2)).div_scalar((POINTER_DIM as f64).sqrt())
+        let ids = [
+            token(|id, control_len| (id < control_len).then_some(id)),
+            token(|id, control_len| id.checked_sub(control_len)),
+            place(grid, |slot| slot.row),
+            place(grid, |slot| slot.col),
+            place(PARTS, |slot| slot.part),
+        ];
+        let tables = [&self.control, &self.codes, &self.rows, &self.cols, &self.parts];
+        let scale = (width as f32).sqrt();
+        let rows = gather_sum(tables.map(Param::val), ids, scale); // [batch · seq, hidden]
+        rows.reshape([chunk.batch, chunk.seq, width])
     }
 
     /// Logits over the control ids.

@@ -8,6 +8,8 @@ use super::kv_cache::KvCache;
 use super::rope::Rotary;
 use crate::config::LmConfig;
 use burn::tensor::Tensor;
+use earl_kernels::{Packing, packed_attention};
+use std::sync::Arc;
 
 /// Blocks and final norm of a decoder.
 pub(crate) struct Trunk<'a> {
@@ -24,21 +26,48 @@ impl Trunk<'_> {
     /// - `x`: `[chunk.batch, chunk.seq, hidden]`; returns the same
     pub(crate) fn read(
         self,
-        mut x: Tensor<3>,
+        x: Tensor<3>,
         chunk: &Chunk,
         cache: &mut KvCache,
         causal: bool,
         after: &mut dyn FnMut(usize, &Tensor<3>),
     ) -> Tensor<3> {
-        let device = x.device();
-        let rotary = Rotary::new(self.config, chunk, &device);
-        let mask = cache.push_mask(chunk, &device);
+        let mask = cache.push_mask(chunk, &x.device());
+        let look = |layer, qkv| cache.look(layer, qkv, mask.as_ref(), causal);
+        self.run(x, chunk, look, after)
+    }
+
+    /// As [`Trunk::read`], for whole sequences at once: the tokens of one packed row.
+    ///
+    /// # Shapes
+    /// - `x`: `[1, chunk.seq, hidden]`, `chunk.seq` tokens in the packing; returns the same
+    pub(crate) fn read_packed(
+        self,
+        x: Tensor<3>,
+        chunk: &Chunk,
+        packing: &Arc<Packing>,
+        after: &mut dyn FnMut(usize, &Tensor<3>),
+    ) -> Tensor<3> {
+        let look = |_, [q, k, v]: [Tensor<4>; 3]| packed_attention(q, k, v, packing);
+        self.run(x, chunk, look, after)
+    }
+
+    /// All blocks and the final norm; `look` is attention in the given layer.
+    fn run(
+        self,
+        mut x: Tensor<3>,
+        chunk: &Chunk,
+        mut look: impl FnMut(usize, [Tensor<4>; 3]) -> Tensor<4>,
+        after: &mut dyn FnMut(usize, &Tensor<3>),
+    ) -> Tensor<3> {
+        let rotary = Rotary::new(self.config, chunk, &x.device());
         for (at, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x, &rotary, cache.layer(at), mask.as_ref(), causal);
+            x = layer.forward(x, &rotary, |q, k, v| look(at, [q, k, v]));
             after(at, &x);
         }
         earl_kernels::rms_norm(x, self.norm, self.config.rms_norm_eps)
     }
+
     /// Queries before the rotary turn, and what attention adds to `x`, of the first block alone.
     ///
     /// # Shapes
@@ -55,7 +84,8 @@ impl Trunk<'_> {
         let rotary = Rotary::new(self.config, chunk, &device);
         let mut cache = KvCache::new(1);
         let mask = cache.push_mask(chunk, &device);
-        let attended = layer.attend(x.clone(), &rotary, cache.layer(0), mask.as_ref(), causal);
+        let look = |q, k, v| cache.look(0, [q, k, v], mask.as_ref(), causal);
+        let attended = layer.attend(x.clone(), &rotary, look);
         Some((layer.queries(x), attended))
     }
 }

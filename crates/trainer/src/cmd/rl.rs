@@ -381,7 +381,7 @@ impl<'a> Session<'a> {
             .with_context(|| format!("after iteration {taken}; {}", self.run.last_good()))?;
         if self.saved.replace(Some(taken)) != Some(taken) {
             let weights = safetensors::write(&weights, &config)?;
-            let moments = safetensors::write(moments, &config)?;
+            let moments = safetensors::write(&moments, &config)?;
             self.run.save(taken, &self.state, &weights, &moments)?;
         }
         let usable = safetensors::write(&self.weights()?, &config)?;

@@ -274,7 +274,7 @@ impl<'a> Session<'a> {
         check_finite(&weights)
             .with_context(|| format!("after step {step}; {}", self.run.last_good()))?;
         let (weights, moments) =
-            (safetensors::write(&weights, &config)?, safetensors::write(moments, &config)?);
+            (safetensors::write(&weights, &config)?, safetensors::write(&moments, &config)?);
         self.run.save(step, &self.state, &weights, &moments)?;
         let usable = safetensors::write(&self.weights()?, &config)?;
         write_file(&self.run.path("weights/model.safetensors"), &usable)

@@ -1,20 +1,20 @@
 //! Optimizer steps on whole modules: gradients in, a module with new weights out.
 //!
-//! Muon (Jordan 2024, with the scale of arXiv 2502.16982) for the matrices of hidden layers, `AdamW`
-//! for everything else, one global gradient-norm clip. State is kept on the host under the
-//! parameters' names, so that a checkpoint is plain named tensors and a resumed run is bit-equal.
-//! Burn's own optimizers clip per tensor and key their state by random ids; hence this file.
-//! Start at [`Optimizer::step`].
+//! Muon for the matrices of hidden layers, `AdamW` for everything else, one global gradient-norm clip;
+//! the arithmetic is `earl_kernels`'. State goes by the parameters' names, so that a checkpoint is plain
+//! named tensors and a resumed run is bit-equal. Burn's own optimizers clip per tensor and key their
+//! state by random ids; hence this file. Start at [`Optimizer::step`].
 
-mod muon;
-
-use anyhow::{Context, Result, anyhow, bail};
+use crate::host::values;
+use anyhow::{Context, Result, bail};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use earl_kernels::{AdamW, Matrix, Muon, adamw, muon, sum_of_squares};
 use earl_model::checkpoint::tensors::Path;
 use earl_model::checkpoint::{HostTensor, TensorMap};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Settings of the optimizer; every key has a default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,32 +94,34 @@ impl OptimConfig {
     }
 }
 
-/// Gradients on the host, by parameter name.
-pub(crate) type GradientMap = BTreeMap<String, Vec<f32>>;
+/// Gradients by parameter name, flat, without autodiff.
+pub(crate) type GradientMap = BTreeMap<String, Tensor<1>>;
 
-/// Copies the gradients of every parameter of `module` to the host.
-///
-/// # Errors
-/// If the device does not give them back.
-pub(crate) fn gradients<M: Module>(
-    module: &M,
-    grads: &Gradients,
-    prefix: &str,
-) -> Result<GradientMap> {
-    let mut reader =
-        Reader { path: Path::new(prefix), grads, found: GradientMap::new(), failed: None };
+/// The gradients of every parameter of `module`.
+#[must_use]
+pub(crate) fn gradients<M: Module>(module: &M, grads: &Gradients, prefix: &str) -> GradientMap {
+    let mut reader = Reader { path: Path::new(prefix), grads, found: GradientMap::new() };
     module.visit(&mut reader);
-    match reader.failed {
-        Some(problem) => bail!("gradient of {problem}"),
-        None => Ok(reader.found),
+    reader.found
+}
+
+/// Adds the gradients of one micro-batch to those of the ones before.
+pub(crate) fn add(sum: &mut GradientMap, more: GradientMap) {
+    for (name, grad) in more {
+        match sum.entry(name) {
+            Entry::Vacant(entry) => drop(entry.insert(grad)),
+            Entry::Occupied(mut entry) => {
+                let total = entry.get().clone() + grad;
+                entry.insert(total);
+            }
+        }
     }
 }
 
-/// Root of the sum of squares over all gradients, in double precision and fixed order.
+/// Root of the sum of squares over all gradients, in fixed order.
 #[must_use]
 pub(crate) fn global_norm(grads: &GradientMap) -> f64 {
-    let squares = |grad: &Vec<f32>| grad.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
-    grads.values().map(squares).sum::<f64>().sqrt()
+    grads.values().map(|grad| sum_of_squares(grad.clone())).sum::<f64>().sqrt()
 }
 
 /// Moments of every parameter, and the steps taken.
@@ -127,20 +129,58 @@ pub(crate) fn global_norm(grads: &GradientMap) -> f64 {
 pub(crate) struct Optimizer {
     config: OptimConfig,
     taken: u64,
-    moments: TensorMap,
+    moments: BTreeMap<String, Moment>,
+}
+
+#[derive(Debug)]
+struct Moment {
+    shape: Vec<usize>,
+    /// Flat, without autodiff.
+    values: Tensor<1>,
+}
+
+/// A parameter to be stepped.
+struct Parameter {
+    name: String,
+    shape: Vec<usize>,
+    /// Flat, without autodiff.
+    weight: Tensor<1>,
+    gradient: Tensor<1>,
 }
 
 impl Optimizer {
-    /// An optimizer that goes on from [`Optimizer::state`].
+    /// An optimizer that goes on from [`Optimizer::state`] on a device.
     #[must_use]
-    pub(crate) fn resume(config: OptimConfig, taken: u64, moments: TensorMap) -> Self {
+    pub(crate) fn resume(
+        config: OptimConfig,
+        taken: u64,
+        moments: TensorMap,
+        device: &Device,
+    ) -> Self {
+        let moment = |host: HostTensor| {
+            let data = TensorData::new(host.data, [host.shape.iter().product::<usize>()]);
+            Moment { shape: host.shape, values: Tensor::from_data(data, device).inner() }
+        };
+        let moments = moments.into_iter().map(|(name, host)| (name, moment(host))).collect();
         Self { config, taken, moments }
     }
 
-    /// Steps taken and moments by name.
+    /// Steps taken.
     #[must_use]
-    pub(crate) fn state(&self) -> (u64, &TensorMap) {
-        (self.taken, &self.moments)
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Moments by name.
+    ///
+    /// # Errors
+    /// If the device does not give them back.
+    pub(crate) fn state(&self) -> Result<TensorMap> {
+        let host = |(name, moment): (&String, &Moment)| {
+            let data = values(moment.values.clone()).with_context(|| format!("`{name}`"))?;
+            Ok((name.clone(), HostTensor { shape: moment.shape.clone(), data }))
+        };
+        self.moments.iter().map(host).collect()
     }
 
     /// One step at learning rate `rate`; returns the new module and the gradients' norm before the clip.
@@ -151,7 +191,7 @@ impl Optimizer {
         &mut self,
         module: M,
         prefix: &str,
-        mut grads: GradientMap,
+        grads: GradientMap,
         rate: f64,
     ) -> Result<(M, f64)> {
         let norm = global_norm(&grads);
@@ -159,54 +199,62 @@ impl Optimizer {
             bail!("the gradient's norm is {norm}");
         }
         let scale = (self.config.clip_norm / norm).min(1.0) as f32;
-        grads.values_mut().flatten().for_each(|g| *g *= scale);
         self.taken += 1;
-        let mut updater =
-            Updater { path: Path::new(prefix), optimizer: self, grads, rate, failed: None };
-        let module = module.map(&mut updater);
-        match updater.failed {
-            Some(problem) => Err(problem),
-            None => Ok((module, norm)),
+        let mut taker = Taker { path: Path::new(prefix), grads, found: Vec::new() };
+        module.visit(&mut taker);
+        let (matrices, others) = taker.found.into_iter().partition(|parameter| {
+            self.config.muon && is_matrix(&parameter.name, &parameter.shape)
+        });
+        let mut updated = self.muon(matrices, rate as f32, scale);
+        for parameter in others {
+            let (name, weight) = self.adamw(parameter, rate as f32, scale);
+            updated.insert(name, weight);
         }
+        let mut giver = Giver { path: Path::new(prefix), updated };
+        Ok((module.map(&mut giver), norm))
     }
 
-    fn moment(&mut self, name: String, shape: &[usize]) -> &mut Vec<f32> {
-        let zeros =
-            || HostTensor { shape: shape.to_vec(), data: vec![0.0; shape.iter().product()] };
-        &mut self.moments.entry(name).or_insert_with(zeros).data
+    /// Takes a moment out; zeros like `like` the first time.
+    fn take(&mut self, name: &str, like: &Tensor<1>) -> Tensor<1> {
+        self.moments.remove(name).map_or_else(|| like.zeros_like(), |moment| moment.values)
     }
 
-    fn adamw(&mut self, name: &str, shape: &[usize], weights: &mut [f32], grad: &[f32], rate: f32) {
+    fn put(&mut self, name: String, shape: Vec<usize>, values: Tensor<1>) {
+        self.moments.insert(name, Moment { shape, values });
+    }
+
+    fn adamw(&mut self, parameter: Parameter, rate: f32, scale: f32) -> (String, Tensor<1>) {
+        let Parameter { name, shape, weight, gradient } = parameter;
         let OptimConfig { beta1, beta2, epsilon, .. } = self.config;
-        let decay = if is_matrix(name, shape) { self.config.weight_decay } else { 0.0 };
-        let correct1 = 1.0 - beta1.powi(self.taken as i32);
-        let correct2 = 1.0 - beta2.powi(self.taken as i32);
-        let mut mean = std::mem::take(self.moment(format!("{name}#mean"), shape));
-        let square = self.moment(format!("{name}#square"), shape);
-        for (((weight, &g), m), v) in weights.iter_mut().zip(grad).zip(&mut mean).zip(square) {
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *v = beta2 * *v + (1.0 - beta2) * g * g;
-            let update = (*m / correct1) / ((*v / correct2).sqrt() + epsilon);
-            *weight -= rate * (update + decay * *weight);
-        }
-        *self.moment(format!("{name}#mean"), shape) = mean;
+        let decay = if is_matrix(&name, &shape) { self.config.weight_decay } else { 0.0 };
+        let step = AdamW { rate, beta1, beta2, epsilon, decay, scale, taken: self.taken as i32 };
+        let [mean, square] = ["mean", "square"].map(|moment| format!("{name}#{moment}"));
+        let before = (self.take(&mean, &weight), self.take(&square, &weight));
+        let [weight, after1, after2] = adamw(weight, gradient, before.0, before.1, &step);
+        self.put(mean, shape.clone(), after1);
+        self.put(square, shape, after2);
+        (name, weight)
     }
 
-    fn muon(
-        &mut self,
-        name: &str,
-        shape: [usize; 2],
-        weights: &mut [f32],
-        grad: &[f32],
-        rate: f32,
-    ) -> Result<()> {
-        let decay = self.config.weight_decay;
-        let momentum = self.moment(format!("{name}#momentum"), &shape);
-        let update = muon::orthogonal_update(momentum, grad, shape)?;
-        for (weight, update) in weights.iter_mut().zip(update) {
-            *weight -= rate * (update + decay * *weight);
-        }
-        Ok(())
+    fn muon(&mut self, matrices: Vec<Parameter>, rate: f32, scale: f32) -> GradientMap {
+        let step = Muon { rate, decay: self.config.weight_decay, scale };
+        let mut names = Vec::new();
+        let mut matrix = |parameter: Parameter| {
+            let Parameter { name, shape, weight, gradient } = parameter;
+            let sides = [shape[0], shape[1]];
+            let moment = format!("{name}#momentum");
+            let momentum = self.take(&moment, &weight).reshape(sides);
+            names.push((name, moment, shape));
+            Matrix { weight: weight.reshape(sides), gradient: gradient.reshape(sides), momentum }
+        };
+        let matrices = matrices.into_iter().map(&mut matrix).collect();
+        let stepped = names.into_iter().zip(muon(matrices, &step));
+        let flat = |matrix: Tensor<2>| matrix.flatten::<1>(0, 1);
+        let put = |((name, moment, shape), [weight, momentum]): (_, [Tensor<2>; 2])| {
+            self.put(moment, shape, flat(momentum));
+            (name, flat(weight))
+        };
+        stepped.map(put).collect()
     }
 }
 
@@ -219,7 +267,6 @@ struct Reader<'a> {
     path: Path,
     grads: &'a Gradients,
     found: GradientMap,
-    failed: Option<String>,
 }
 
 impl ModuleVisitor for Reader<'_> {
@@ -230,47 +277,43 @@ impl ModuleVisitor for Reader<'_> {
         self.path.exit();
     }
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let name = self.path.name();
         if let Some(grad) = param.val().grad(self.grads) {
-            match grad.into_data().try_into_vec::<f32>() {
-                Ok(values) => drop(self.found.insert(name, values)),
-                Err(problem) => self.failed = Some(format!("`{name}`: {problem:?}")),
-            }
+            self.found.insert(self.path.name(), grad.flatten(0, D - 1));
         }
     }
 }
 
-struct Updater<'a> {
+/// Puts parameters and gradients together.
+struct Taker {
     path: Path,
-    optimizer: &'a mut Optimizer,
     grads: GradientMap,
-    rate: f64,
-    failed: Option<anyhow::Error>,
+    found: Vec<Parameter>,
 }
 
-impl Updater<'_> {
-    fn update(
-        &mut self,
-        name: &str,
-        shape: &[usize],
-        weights: &mut [f32],
-        grad: &[f32],
-    ) -> Result<()> {
-        let rate = self.rate as f32;
-        match *shape {
-            [rows, cols] if self.optimizer.config.muon && is_matrix(name, shape) => {
-                self.optimizer.muon(name, [rows, cols], weights, grad, rate)
-            }
-            _ => {
-                self.optimizer.adamw(name, shape, weights, grad, rate);
-                Ok(())
-            }
+impl ModuleVisitor for Taker {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.enter(name);
+    }
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.path.name();
+        if let Some(gradient) = self.grads.remove(&name) {
+            let weight = param.val().inner();
+            let shape = weight.dims().to_vec();
+            self.found.push(Parameter { name, shape, weight: weight.flatten(0, D - 1), gradient });
         }
-        .with_context(|| format!("updating `{name}`"))
     }
 }
 
-impl ModuleMapper for Updater<'_> {
+/// Puts new weights into a module.
+struct Giver {
+    path: Path,
+    updated: BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleMapper for Giver {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.enter(name);
     }
@@ -278,23 +321,11 @@ impl ModuleMapper for Updater<'_> {
         self.path.exit();
     }
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.name();
-        let Some(grad) = self.grads.remove(&name) else {
-            return param;
-        };
-        param.map(|tensor| {
-            let (shape, device) = (tensor.dims(), tensor.device());
-            let updated = tensor.clone().into_data().try_into_vec::<f32>();
-            let updated = updated.map_err(|problem| anyhow!("`{name}`: {problem:?}")).and_then(
-                |mut weights| {
-                    self.update(&name, &shape, &mut weights, &grad)?;
-                    Ok(Tensor::from_data(TensorData::new(weights, shape), &device).require_grad())
-                },
-            );
-            updated.unwrap_or_else(|problem| {
-                self.failed = Some(problem);
-                tensor
-            })
-        })
+        match self.updated.remove(&self.path.name()) {
+            None => param,
+            Some(weight) => {
+                param.map(|tensor| Tensor::from_inner(weight.reshape(tensor.dims())).require_grad())
+            }
+        }
     }
 }

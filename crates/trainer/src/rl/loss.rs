@@ -14,13 +14,12 @@ use crate::host::{int_tensor, values};
 use anyhow::Result;
 use burn::tensor::{Tensor, TensorData};
 use earl_kernels::cross_entropy;
-use earl_model::batch::{Prompt, Written, read_prompts};
-use earl_model::lm::LanguageModel;
-use earl_model::sequence::{
-    Expect, Grammar, ProgramLayout, Vocabulary, program_chunk, program_layout,
-};
+use earl_model::batch::{Prompt, Written};
+use earl_model::lm::{LanguageModel, Packed};
+use earl_model::sequence::{Expect, Grammar, Packer, ProgramLayout, Vocabulary, program_layout};
 use earl_model::{Mode, TokenId};
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// Added to the logit of a control token the grammar does not allow.
 const MASKED: f32 = -1e9;
@@ -82,6 +81,31 @@ impl Episode {
     }
 }
 
+/// The prompts of some episodes, each once, and their programs as one row: the tokens of each source,
+/// and for each episode the index of its source and its program's first token.
+fn pack(
+    vocabulary: &Vocabulary,
+    max_words: usize,
+    prompts: &[Prompt],
+    episodes: &[&Episode],
+) -> (Packed, Vec<Range<usize>>, Vec<(usize, usize)>) {
+    let used: BTreeSet<usize> = episodes.iter().map(|episode| episode.prompt).collect();
+    let mut packer = Packer::new(vocabulary, max_words);
+    let mut sources = Vec::new();
+    let mut places = vec![(0, 0); episodes.len()];
+    for prompt in used {
+        let (picture, tokens) = packer.source(&prompts[prompt].source);
+        let (words, _) = packer.words(picture, &prompts[prompt].words);
+        for (episode, place) in episodes.iter().zip(&mut places) {
+            if episode.prompt == prompt {
+                *place = (sources.len(), packer.program(words, &episode.layout).1.start);
+            }
+        }
+        sources.push(tokens);
+    }
+    (packer.finish(), sources, places)
+}
+
 /// Log-probabilities of the trained tokens of some episodes: each episode's controls, then each one's codes.
 /// There is one at least.
 pub(crate) fn log_probs(
@@ -91,28 +115,15 @@ pub(crate) fn log_probs(
     episodes: &[&Episode],
 ) -> Tensor<1> {
     let device = lm.device();
-    let used: BTreeSet<usize> = episodes.iter().map(|episode| episode.prompt).collect();
-    let used: Vec<usize> = used.into_iter().collect();
-    let read: Vec<Prompt> = used.iter().map(|&prompt| prompts[prompt].clone()).collect();
-    let (cache, keys) = read_prompts(lm, vocabulary, &read);
-    let row = |episode: &&Episode| used.partition_point(|&prompt| prompt < episode.prompt);
-    let of: Vec<usize> = episodes.iter().map(row).collect();
-    let layouts: Vec<&ProgramLayout> = episodes.iter().map(|episode| &episode.layout).collect();
-    let chunk = program_chunk(lm.config().text.max_words, &layouts);
-    let seq = chunk.seq;
-    let hidden = lm.forward(&chunk, &mut cache.select(&of, &device), true).last; // [episodes, seq, hidden]
-    let width = hidden.dims()[2];
-    let cells = keys.dims()[1];
-    let keys = keys.select(0, int_tensor(of.into_iter(), &device));
-    let pointers = lm.pointer_logits(hidden.clone(), keys).reshape([episodes.len() * seq, cells]);
-    let flat = hidden.reshape([episodes.len() * seq, width]);
+    let (packed, sources, places) = pack(vocabulary, lm.config().text.max_words, prompts, episodes);
+    let hidden = lm.forward_packed(&packed).last.squeeze_dim::<2>(0); // [tokens, hidden]
 
     let (mut control_rows, mut control_targets, mut mask) = (Vec::new(), Vec::new(), Vec::new());
     let (mut code_rows, mut code_targets) = (Vec::new(), Vec::new());
     let controls = vocabulary.control_len();
-    for (episode, row) in episodes.iter().zip((0..).step_by(seq)) {
+    for (episode, &(source, row)) in episodes.iter().zip(&places) {
         for (at, allowed, _) in &episode.controls {
-            control_rows.push(row + at);
+            control_rows.push((source, row + at));
             control_targets.push(episode.layout.targets[*at].0 as usize);
             let start = mask.len();
             mask.resize(start + controls, MASKED);
@@ -128,14 +139,14 @@ pub(crate) fn log_probs(
     let mut parts = Vec::new();
     if !control_rows.is_empty() {
         let mask = TensorData::new(mask, [control_rows.len(), controls]);
-        let rows = int_tensor(control_rows.into_iter(), &device);
-        let logits =
-            lm.control_logits(flat.clone().select(0, rows.clone()), pointers.select(0, rows));
+        let pointers = lm.packed_pointers(&hidden, &sources, &control_rows);
+        let rows = int_tensor(control_rows.into_iter().map(|(_, row)| row), &device);
+        let logits = lm.control_logits(hidden.clone().select(0, rows), pointers);
         let logits = logits + Tensor::from_data(mask, &device);
         parts.push(cross_entropy(logits, int_tensor(control_targets.into_iter(), &device)).neg());
     }
     if !code_rows.is_empty() {
-        let logits = lm.code_logits(flat.select(0, int_tensor(code_rows.into_iter(), &device)));
+        let logits = lm.code_logits(hidden.select(0, int_tensor(code_rows.into_iter(), &device)));
         parts.push(cross_entropy(logits, int_tensor(code_targets.into_iter(), &device)).neg());
     }
     Tensor::cat(parts, 0)

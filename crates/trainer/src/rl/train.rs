@@ -6,7 +6,7 @@ use super::loss::{Episode, log_probs, policy_loss};
 use super::rollout::Rollouts;
 use super::verify::Reward;
 use crate::host::values;
-use crate::optim::{GradientMap, Optimizer, gradients};
+use crate::optim::{GradientMap, Optimizer, add, gradients};
 use anyhow::{Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use earl_model::ModelConfig;
@@ -82,7 +82,7 @@ impl Policy {
         let training = device.clone().autodiff();
         let student = apply(LanguageModel::zeros(model, &training), LM_PREFIX, weights)?;
         let reference = apply(LanguageModel::zeros(model, device), LM_PREFIX, reference)?;
-        let optimizer = Optimizer::resume(config.optim.clone(), done.updates, moments);
+        let optimizer = Optimizer::resume(config.optim.clone(), done.updates, moments, device);
         let vocabulary = Vocabulary::new(model);
         Ok(Self {
             config,
@@ -103,15 +103,15 @@ impl Policy {
     /// Optimizer steps taken: fewer than iterations where one had nothing to learn from.
     #[must_use]
     pub(crate) fn updates(&self) -> u64 {
-        self.optimizer.state().0
+        self.optimizer.taken()
     }
 
     /// Weights and optimizer moments, by name.
     ///
     /// # Errors
     /// If the device does not give them back.
-    pub(crate) fn checkpoint(&self) -> Result<(TensorMap, &TensorMap)> {
-        Ok((collect(self.student()?, LM_PREFIX)?, self.optimizer.state().1))
+    pub(crate) fn checkpoint(&self) -> Result<(TensorMap, TensorMap)> {
+        Ok((collect(self.student()?, LM_PREFIX)?, self.optimizer.state()?))
     }
 
     fn student(&self) -> Result<&LanguageModel> {
@@ -211,14 +211,7 @@ impl Policy {
             report.loss_control += loss.parts[0];
             report.loss_code += loss.parts[1];
             report.logprob_gap = report.logprob_gap.max(loss.gap);
-            for (name, grad) in gradients(student, &loss.total.backward(), LM_PREFIX)? {
-                match sum.entry(name) {
-                    std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(grad)),
-                    std::collections::btree_map::Entry::Occupied(mut entry) => {
-                        entry.get_mut().iter_mut().zip(grad).for_each(|(a, b)| *a += b);
-                    }
-                }
-            }
+            add(&mut sum, gradients(student, &loss.total.backward(), LM_PREFIX));
         }
         Ok(sum)
     }
@@ -232,6 +225,7 @@ mod tests {
     use earl_model::batch::{Draw, Written, write_programs};
     use earl_model::{CodeGrid, CodeId, Mode, Seed};
     use earl_tests::{decoder, small_config, weights};
+    use std::collections::BTreeMap;
 
     const GROUP: usize = 4;
 
@@ -350,7 +344,9 @@ mod tests {
             let (episodes, _) = policy.episodes(&rollouts, &rewards(uneven)).unwrap();
             let tokens = episodes.iter().map(Episode::free_tokens).sum();
             let mut report = PolicyStep { tokens, ..PolicyStep::default() };
-            policy.gradients(&prompts, &episodes, &mut report).unwrap()
+            let gradients = policy.gradients(&prompts, &episodes, &mut report).unwrap();
+            let host = |(name, grad)| (name, values(grad).unwrap());
+            gradients.into_iter().map(host).collect::<BTreeMap<String, Vec<f32>>>()
         };
         let whole = gradient(12);
         for micro_batch in [1, 5] {

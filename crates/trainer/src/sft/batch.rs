@@ -8,6 +8,7 @@ use earl_model::sample::rng::{Key, uniform};
 use earl_model::sequence::{self, Placed, ProgramLayout, Step, Vocabulary, grammar};
 use earl_model::{CodeGrid, Mode, TokenId};
 use earl_scenes::{self as scenes, Example, Object, Scene};
+use std::ops::Range;
 
 /// One step's data.
 pub(crate) struct Batch {
@@ -15,8 +16,46 @@ pub(crate) struct Batch {
     pub sources: Vec<CodeGrid>,
     /// What each source cell shows, `sources · cells`.
     pub labels: Vec<CellLabel>,
-    /// Edits in groups of similar length.
-    pub groups: Vec<Vec<Edit>>,
+    /// Edits, those of one source together.
+    pub edits: Vec<Edit>,
+}
+
+/// What is read at once: neighbouring sources and their edits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pass {
+    /// Indices of the sources.
+    pub sources: Range<usize>,
+    /// Indices of the edits.
+    pub edits: Range<usize>,
+}
+
+impl Batch {
+    /// Tokens of all pictures, sentences and programs, each read once.
+    #[must_use]
+    pub(crate) fn tokens(&self) -> usize {
+        let edit = |edit: &Edit| edit.words.len() + edit.program.inputs.len();
+        let pictures = self.sources.iter().map(|source| source.codes.len());
+        pictures.chain(self.edits.iter().map(edit)).sum()
+    }
+
+    /// Cuts the batch into passes of whole sources, of at most `most` edits if one source's are not
+    /// more than that.
+    #[must_use]
+    pub(crate) fn passes(&self, most: usize) -> Vec<Pass> {
+        let mut passes: Vec<Pass> = Vec::new();
+        let mut end = 0;
+        for source in 0..self.sources.len() {
+            let start = end;
+            end += self.edits[start..].iter().take_while(|edit| edit.source == source).count();
+            match passes.last_mut() {
+                Some(pass) if end - pass.edits.start <= most => {
+                    (pass.sources.end, pass.edits.end) = (source + 1, end);
+                }
+                _ => passes.push(Pass { sources: source..source + 1, edits: start..end }),
+            }
+        }
+        passes
+    }
 }
 
 /// One edit of one of the sources.
@@ -92,13 +131,7 @@ impl BatchMaker<'_> {
                 })?);
             }
         }
-        edits.sort_by_key(|edit: &Edit| edit.program.inputs.len());
-        let mut groups = Vec::new();
-        while !edits.is_empty() {
-            let rest = edits.split_off(config.group_size.min(edits.len()));
-            groups.push(std::mem::replace(&mut edits, rest));
-        }
-        Ok(Batch { sources, labels, groups })
+        Ok(Batch { sources, labels, edits })
     }
 
     fn mode(&self, scene: u64, edit: u64) -> Mode {
@@ -196,4 +229,24 @@ fn cell_labels(vocabulary: &Vocabulary, scene: &Scene) -> Result<Vec<CellLabel>>
         }
     }
     Ok(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_hold_whole_sources() {
+        let edit = |source| Edit { source, words: Vec::new(), program: ProgramLayout::default() };
+        let grid = || CodeGrid { height: 0, width: 0, codes: Vec::new() };
+        let batch = Batch {
+            sources: (0..4).map(|_| grid()).collect(),
+            labels: Vec::new(),
+            edits: [0, 0, 1, 1, 1, 1, 1, 2, 3].map(edit).into(),
+        };
+        let pass = |sources, edits| Pass { sources, edits };
+        assert_eq!(batch.passes(9), [pass(0..4, 0..9)]);
+        assert_eq!(batch.passes(4), [pass(0..1, 0..2), pass(1..2, 2..7), pass(2..4, 7..9)]);
+        assert_eq!(batch.passes(1).len(), 4);
+    }
 }

@@ -41,7 +41,7 @@ pub(crate) struct DataConfig {
     pub scenes_per_step: usize,
     /// Edits of each scene.
     pub edits_per_scene: usize,
-    /// Edits of similar length that are padded to one another.
+    /// Edits read at once; fewer need less memory. It changes nothing but the order of sums.
     pub group_size: usize,
     /// Share of edits trained in mode `full`.
     pub full_share: f64,

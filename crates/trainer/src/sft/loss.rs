@@ -2,16 +2,18 @@
 //!
 //! Positions of source and instruction are never in the program's loss. Control tokens and codes
 //! have a softmax each; every loss is a mean over the whole optimizer step's tokens of its kind
-//! times its weight, so that grouping can't change it.
+//! times its weight, so that cutting a batch into passes can't change it. A pass is one packed row: no
+//! token of it is padding.
 
-use super::batch::{Batch, Edit};
+use super::batch::{Batch, CellLabel, Pass};
 use super::config::SftConfig;
 use crate::host::int_tensor;
 use burn::tensor::activation::log_sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 use earl_kernels::cross_entropy;
-use earl_model::lm::{LanguageModel, SEE_SIZES, SeeingHead, Seen};
-use earl_model::sequence::{self, Vocabulary};
+use earl_model::lm::{LanguageModel, Packed, SEE_SIZES, SeeingHead, Seen};
+use earl_model::sequence::{Packer, Vocabulary};
+use std::ops::Range;
 
 /// Means over a step, each in nats; tensors `[1]`.
 pub(crate) struct Losses {
@@ -39,89 +41,126 @@ pub(crate) fn losses(
     config: &SftConfig,
     device: &Device,
 ) -> Losses {
-    let sources: Vec<&earl_model::CodeGrid> = batch.sources.iter().collect();
-    let mut source_cache = lm.cache();
-    let read = lm.forward(&sequence::source_chunk(vocabulary, &sources), &mut source_cache, false);
-    let keys = lm.pointer_keys(read.last); // [sources, cells, pointer]
-    let (seeing, named) = seeing_loss(&head.forward(read.seen, lm), batch, device);
-
-    let zero = || Tensor::<1>::zeros([1], device);
-    let (mut control, mut code) = (zero(), zero());
-    let (mut controls, mut codes) = (0, 0);
-    for group in &batch.groups {
-        let rows: Vec<usize> = group.iter().map(|edit| edit.source).collect();
-        let mut cache = source_cache.select(&rows, device);
-        let words: Vec<&[usize]> = group.iter().map(|edit| edit.words.as_slice()).collect();
-        drop(lm.forward(&sequence::words_chunk(vocabulary, &words), &mut cache, false));
-        let programs: Vec<&sequence::ProgramLayout> =
-            group.iter().map(|edit| &edit.program).collect();
-        let chunk = sequence::program_chunk(lm.config().text.max_words, &programs);
-        let hidden = lm.forward(&chunk, &mut cache, true).last; // [edits, seq, hidden]
-        let keys = keys.clone().select(0, int_tensor(rows.iter().copied(), device));
-        let sums = program_loss(lm, vocabulary, group, hidden, keys, device);
-        control = control + sums.control;
-        code = code + sums.code;
-        controls += sums.controls;
-        codes += sums.codes;
-    }
+    let passes = batch.passes(config.data.group_size).into_iter();
+    let sums = passes.map(|pass| {
+        let row = Row::new(vocabulary, lm.config().text.max_words, batch, &pass);
+        let cells = row.sources.iter().map(ExactSizeIterator::len).sum::<usize>();
+        let first = pass.sources.start * (cells / pass.sources.len());
+        row.losses(lm, head, &batch.labels[first..first + cells], device)
+    });
+    let zero = Sums::zeros(device);
+    let Sums { control, code, seeing, named, controls, codes } = sums.fold(zero, Sums::plus);
+    let cells = batch.labels.len().max(1) as f64;
     let control = control.div_scalar(controls.max(1) as f64);
     let code = code.div_scalar(codes.max(1) as f64);
+    let seeing = seeing.div_scalar(cells);
     let total = control.clone()
         + code.clone().mul_scalar(config.code_weight)
         + seeing.clone().mul_scalar(config.seeing_weight);
+    let named = named.div_scalar(cells);
     Losses { total, control, code, seeing, named, tokens: (controls, codes) }
 }
 
+/// Sums over tokens or cells.
 struct Sums {
     control: Tensor<1>,
     code: Tensor<1>,
+    seeing: Tensor<1>,
+    named: Tensor<1>,
     controls: usize,
     codes: usize,
 }
 
-/// Sums of the token losses of a group.
-fn program_loss(
-    lm: &LanguageModel,
-    vocabulary: &Vocabulary,
-    group: &[Edit],
-    hidden: Tensor<3>,
-    keys: Tensor<3>,
-    device: &Device,
-) -> Sums {
-    let [edits, seq, width] = hidden.dims();
-    let cells = keys.dims()[1];
-    let (mut control_rows, mut control_targets) = (Vec::new(), Vec::new());
-    let (mut code_rows, mut code_targets) = (Vec::new(), Vec::new());
-    for (edit, row) in group.iter().zip((0..).step_by(seq)) {
-        for (at, target) in edit.program.targets.iter().enumerate() {
-            if edit.program.is_code[at] {
-                code_rows.push(row + at);
-                code_targets.push(target.0 as usize - vocabulary.control_len());
-            } else {
-                control_rows.push(row + at);
-                control_targets.push(target.0 as usize);
-            }
+impl Sums {
+    fn zeros(device: &Device) -> Self {
+        let zero = || Tensor::zeros([1], device);
+        let (control, code, seeing, named) = (zero(), zero(), zero(), zero());
+        Self { control, code, seeing, named, controls: 0, codes: 0 }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            control: self.control + other.control,
+            code: self.code + other.code,
+            seeing: self.seeing + other.seeing,
+            named: self.named + other.named,
+            controls: self.controls + other.controls,
+            codes: self.codes + other.codes,
         }
     }
-    let pointers = lm.pointer_logits(hidden.clone(), keys).reshape([edits * seq, cells]);
-    let flat = hidden.reshape([edits * seq, width]);
-    let pick = |rows: &[usize]| int_tensor(rows.iter().copied(), device);
-    let (controls, codes) = (control_rows.len(), code_rows.len());
-    let rows = pick(&control_rows);
-    let logits = lm.control_logits(flat.clone().select(0, rows.clone()), pointers.select(0, rows));
-    let control = cross_entropy(logits, pick(&control_targets)).sum();
-    let code = if codes == 0 {
-        Tensor::zeros([1], device)
-    } else {
-        let logits = lm.code_logits(flat.select(0, pick(&code_rows)));
-        cross_entropy(logits, pick(&code_targets)).sum()
-    };
-    Sums { control, code, controls, codes }
 }
 
-/// Sum of the seeing heads' mean losses, and the share of cells named right.
-fn seeing_loss(seen: &Seen, batch: &Batch, device: &Device) -> (Tensor<1>, Tensor<1>) {
-    let labels = &batch.labels;
+/// One pass as a packed row, and where its targets are.
+struct Row {
+    packed: Packed,
+    /// Tokens of each source.
+    sources: Vec<Range<usize>>,
+    /// Source and token of each predicted control token, and the token to come.
+    controls: Vec<(usize, usize)>,
+    control_targets: Vec<usize>,
+    codes: Vec<usize>,
+    code_targets: Vec<usize>,
+}
+
+impl Row {
+    fn new(vocabulary: &Vocabulary, max_words: usize, batch: &Batch, pass: &Pass) -> Self {
+        let mut packer = Packer::new(vocabulary, max_words);
+        let (mut sources, mut controls, mut control_targets) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut codes, mut code_targets) = (Vec::new(), Vec::new());
+        let mut edits = batch.edits[pass.edits.clone()].iter().peekable();
+        for source in pass.sources.clone() {
+            let (picture, tokens) = packer.source(&batch.sources[source]);
+            sources.push(tokens);
+            while let Some(edit) = edits.next_if(|edit| edit.source == source) {
+                let (words, _) = packer.words(picture, &edit.words);
+                let (_, tokens) = packer.program(words, &edit.program);
+                let targets = edit.program.targets.iter().zip(&edit.program.is_code);
+                for (token, (target, &is_code)) in tokens.zip(targets) {
+                    if is_code {
+                        codes.push(token);
+                        code_targets.push(target.0 as usize - vocabulary.control_len());
+                    } else {
+                        controls.push((source - pass.sources.start, token));
+                        control_targets.push(target.0 as usize);
+                    }
+                }
+            }
+        }
+        Self { packed: packer.finish(), sources, controls, control_targets, codes, code_targets }
+    }
+
+    /// The row's sums; `labels` are those of its source cells.
+    fn losses(
+        &self,
+        lm: &LanguageModel,
+        head: &SeeingHead,
+        labels: &[CellLabel],
+        device: &Device,
+    ) -> Sums {
+        let pick = |rows: &[usize]| int_tensor(rows.iter().copied(), device);
+        let read = lm.forward_packed(&self.packed);
+        let cells = int_tensor(self.sources.iter().cloned().flatten(), device);
+        let seen = read.seen.squeeze_dim::<2>(0).select(0, cells); // [cells, hidden]
+        let (seeing, named) = seeing_loss(&head.forward(seen.unsqueeze(), lm), labels, device);
+
+        let hidden = read.last.squeeze_dim::<2>(0); // [tokens, hidden]
+        let pointers = lm.packed_pointers(&hidden, &self.sources, &self.controls);
+        let rows = int_tensor(self.controls.iter().map(|&(_, row)| row), device);
+        let logits = lm.control_logits(hidden.clone().select(0, rows), pointers);
+        let control = cross_entropy(logits, pick(&self.control_targets)).sum();
+        let code = if self.codes.is_empty() {
+            Tensor::zeros([1], device)
+        } else {
+            let logits = lm.code_logits(hidden.select(0, pick(&self.codes)));
+            cross_entropy(logits, pick(&self.code_targets)).sum()
+        };
+        let (controls, codes) = (self.controls.len(), self.codes.len());
+        Sums { control, code, seeing, named, controls, codes }
+    }
+}
+
+/// Sum of the seeing heads' losses over the cells, and how many of them are named right.
+fn seeing_loss(seen: &Seen, labels: &[CellLabel], device: &Device) -> (Tensor<1>, Tensor<1>) {
     let names = int_tensor(labels.iter().map(|label| label.name.0 as usize), device);
     let tints = int_tensor(labels.iter().map(|label| label.tint), device);
     let parts = int_tensor(labels.iter().map(|label| label.part), device);
@@ -130,11 +169,11 @@ fn seeing_loss(seen: &Seen, batch: &Batch, device: &Device) -> (Tensor<1>, Tenso
         .flat_map(|label| label.free.map(|free| if free { 1.0 } else { -1.0 }))
         .collect();
     let signs = Tensor::<2>::from_data(TensorData::new(signs, [labels.len(), SEE_SIZES]), device);
-    let named = seen.name.clone().argmax(1).squeeze_dim::<1>(1).equal(names.clone()).float().mean();
-    let free = log_sigmoid(seen.free.clone() * signs).mean().neg();
-    let loss = cross_entropy(seen.name.clone(), names).mean()
-        + cross_entropy(seen.tint.clone(), tints).mean()
-        + cross_entropy(seen.part.clone(), parts).mean()
+    let named = seen.name.clone().argmax(1).squeeze_dim::<1>(1).equal(names.clone()).float().sum();
+    let free = log_sigmoid(seen.free.clone() * signs).sum().div_scalar(SEE_SIZES as f64).neg();
+    let loss = cross_entropy(seen.name.clone(), names).sum()
+        + cross_entropy(seen.tint.clone(), tints).sum()
+        + cross_entropy(seen.part.clone(), parts).sum()
         + free;
     (loss, named.detach())
 }

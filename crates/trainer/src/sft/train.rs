@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use super::config::SftConfig;
 use super::loss::losses;
-use crate::optim::{GradientMap, Optimizer, gradients};
+use crate::optim::{Optimizer, gradients};
 use anyhow::{Result, bail};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -101,7 +101,7 @@ impl Trainer {
             lm: apply(zeros.lm, LM_PREFIX, weights)?,
             seeing: apply(zeros.seeing, SEEING_PREFIX, weights)?,
         };
-        let optimizer = Optimizer::resume(config.optim.clone(), step, moments);
+        let optimizer = Optimizer::resume(config.optim.clone(), step, moments, &device);
         let vocabulary = Vocabulary::new(model);
         Ok(Self { config, vocabulary, student: Some(student), optimizer, step, device })
     }
@@ -129,11 +129,11 @@ impl Trainer {
     ///
     /// # Errors
     /// If the device does not give them back.
-    pub(crate) fn checkpoint(&self) -> Result<(TensorMap, &TensorMap)> {
+    pub(crate) fn checkpoint(&self) -> Result<(TensorMap, TensorMap)> {
         let student = self.student()?;
         let mut weights = collect(&student.lm, LM_PREFIX)?;
         weights.extend(collect(&student.seeing, SEEING_PREFIX)?);
-        Ok((weights, self.optimizer.state().1))
+        Ok((weights, self.optimizer.state()?))
     }
 
     fn student(&self) -> Result<&Student> {
@@ -165,11 +165,11 @@ impl Trainer {
         let (control, code) = (value(&losses.control), value(&losses.code));
         let (seeing, named) = (value(&losses.seeing), value(&losses.named));
         let grads = losses.total.backward();
-        let mut host: GradientMap = gradients(&student.lm, &grads, LM_PREFIX)?;
-        host.extend(gradients(&student.seeing, &grads, SEEING_PREFIX)?);
+        // Both modules as one: names are `lm.…` and `seeing.…`, the fields' own.
+        let grads = gradients(student, &grads, "");
         let rate = self.config.optim.rate(self.step, self.config.steps);
         let Some(student) = self.student.take() else { bail!("no model") };
-        let (student, grad_norm) = self.update(student, host, rate)?;
+        let (student, grad_norm) = self.optimizer.step(student, "", grads, rate)?;
         self.student = Some(student);
         self.step += 1;
         Ok(SftStep {
@@ -181,17 +181,7 @@ impl Trainer {
             grad_norm,
             rate,
             tokens: losses.tokens.0 + losses.tokens.1,
-            edits: batch.groups.iter().map(Vec::len).sum(),
+            edits: batch.edits.len(),
         })
-    }
-
-    /// Both modules as one: names are `lm.…` and `seeing.…`, the fields' own.
-    fn update(
-        &mut self,
-        student: Student,
-        grads: GradientMap,
-        rate: f64,
-    ) -> Result<(Student, f64)> {
-        self.optimizer.step(student, "", grads, rate)
     }
 }

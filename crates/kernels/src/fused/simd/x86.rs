@@ -12,7 +12,7 @@ macro_rules! simd_x86 {
     ($(#[$doc:meta])* $name:ident, $v:ty, $lanes:literal, {
         load: $load:ident, store: $store:ident, splat: $splat:ident,
         add: $add:ident, sub: $sub:ident, mul: $mul:ident, div: $div:ident,
-        max: $max:ident, min: $min:ident, fma: $fma:ident,
+        max: $max:ident, min: $min:ident, sqrt: $sqrt:ident, fma: $fma:ident,
         keep_from: $keep:expr, scale: $scale:expr, sum: $sum:expr, peak: $peak:expr,
     }) => {
         $(#[$doc])*
@@ -48,6 +48,11 @@ macro_rules! simd_x86 {
                 unsafe { $store(p, v) }
             }
             simd_x86!(@binary $v, add: $add, sub: $sub, mul: $mul, div: $div, max: $max, min: $min);
+            #[inline(always)]
+            fn sqrt(self, x: $v) -> $v {
+                // SAFETY: `self` proves the instructions.
+                unsafe { $sqrt(x) }
+            }
             #[inline(always)]
             fn fma(self, a: $v, b: $v, c: $v) -> $v {
                 // SAFETY: `self` proves the instructions.
@@ -91,7 +96,7 @@ simd_x86!(
     Avx512, __m512, 16, {
         load: _mm512_loadu_ps, store: _mm512_storeu_ps, splat: _mm512_set1_ps,
         add: _mm512_add_ps, sub: _mm512_sub_ps, mul: _mm512_mul_ps, div: _mm512_div_ps,
-        max: _mm512_max_ps, min: _mm512_min_ps, fma: _mm512_fmadd_ps,
+        max: _mm512_max_ps, min: _mm512_min_ps, sqrt: _mm512_sqrt_ps, fma: _mm512_fmadd_ps,
         keep_from: |x, floor, value| {
             _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, floor), value)
         },
@@ -110,7 +115,7 @@ simd_x86!(
     Avx2, __m256, 8, {
         load: _mm256_loadu_ps, store: _mm256_storeu_ps, splat: _mm256_set1_ps,
         add: _mm256_add_ps, sub: _mm256_sub_ps, mul: _mm256_mul_ps, div: _mm256_div_ps,
-        max: _mm256_max_ps, min: _mm256_min_ps, fma: _mm256_fmadd_ps,
+        max: _mm256_max_ps, min: _mm256_min_ps, sqrt: _mm256_sqrt_ps, fma: _mm256_fmadd_ps,
         keep_from: |x, floor, value| {
             _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(x, floor), value)
         },

@@ -1,11 +1,16 @@
 //! `trainer bench`: speed and memory, as ratios measured in one run. A file a measurement, each with
 //! its flags (`Args`) and `measure`, which returns the figures as one JSON object.
 
+mod clock;
+mod decode;
 mod edit;
+mod flops;
 mod full;
 mod kernels;
 mod quant;
+mod rival;
 mod sft;
+mod tok;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -30,8 +35,12 @@ enum What {
     Full(full::Args),
     /// Packed products, beside llama.cpp's.
     Quant(quant::Args),
-    /// Training steps in full and mixed precision.
+    /// Training steps, beside PyTorch's on the same batches.
     Sft(sft::Args),
+    /// Whole pictures written one token at a time, beside PyTorch.
+    Decode(decode::Args),
+    /// Emu3's convolutional image tokenizer, beside PyTorch.
+    Tok(tok::Args),
 }
 
 /// Measures.
@@ -45,6 +54,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Full(args) => full::measure(args)?,
         What::Quant(args) => quant::measure(args)?,
         What::Sft(args) => sft::measure(args)?,
+        What::Decode(args) => decode::measure(args)?,
+        What::Tok(args) => tok::measure(args)?,
     };
     if args.json {
         return super::print_json(&figures);
