@@ -112,14 +112,16 @@ fn one_source_pass_serves_many_rows() {
     assert_close(&found[2 * 16..4 * 16], &expected);
 }
 
+/// Picture, sentence, and what answers it.
+type Sentence<'a> = (usize, &'a [usize], &'a [&'a [u32]]);
+
 #[test]
 fn a_packed_row_equals_its_sequences_alone() {
     let config = small_config();
     let lm = decoder(&config, &weights(&config, 9));
     let vocabulary = Vocabulary::new(&config);
     let pictures = [picture(0), picture(3)];
-    // Picture, sentence, and what answers it; the sentence of the second one has two programs.
-    type Sentence<'a> = (usize, &'a [usize], &'a [&'a [u32]]);
+    // The sentence of the second one has two programs.
     let sentences: [Sentence<'_>; 3] = [
         (0, &[4, 3, 1], &[&[0, 4, 13]]),
         (0, &[2], &[&[1, 31, 32, 33], &[0, 5]]),

@@ -112,7 +112,7 @@ fn rollouts_from_a_file_train_what_sampled_ones_train() {
     assert!(place.end("online", 2) == place.end("judged", 2), "the oracle judges as it did");
     let stale = format!("{ops}[rl.optim]\nlearning_rate = 0.01\nwarmup_steps = 1\n");
     let args = ["--rollouts", "bare.jsonl", "--iterations", "9"];
-    let config = format!("train = \"picture\"\n{}", stale);
+    let config = format!("train = \"picture\"\n{stale}");
     well(place.start("stale", &config, &args).output().unwrap());
     let gaps: Vec<f64> =
         place.metrics("stale").iter().map(|line| line["logprob_gap"].as_f64().unwrap()).collect();

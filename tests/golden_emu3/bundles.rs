@@ -65,13 +65,14 @@ fn write(
         let whole = shards.read(&planned.tensor).unwrap();
         let rows = if planned.shape.len() == 2 { planned.shape[0] } else { 1 };
         let width = planned.shape.last().copied().unwrap();
-        let parts = if rows > 2 { vec![0..rows / 3, rows / 3..rows] } else { vec![0..rows] };
-        for (at, part) in parts.iter().enumerate() {
+        let cut = if rows > 2 { rows / 3 } else { 0 };
+        let parts = [0..cut, cut..rows].into_iter().filter(|part| !part.is_empty());
+        for (at, part) in parts.enumerate() {
             let row = whole.data.len() / rows;
             let values = &whole.data[part.start * row..part.end * row];
             let (codes, scales) = quantize(values, width, planned.dtype);
             let (mut shape, mut name) = (planned.shape.clone(), planned.name.clone());
-            if parts.len() > 1 {
+            if cut > 0 {
                 shape[0] = part.len();
                 name = format!("{name}#{at}");
             }
@@ -120,7 +121,7 @@ fn same_distributions(
         largest = largest.max(divergence);
         agree += usize::from(best(want) == best(got));
     }
-    println!(
+    eprintln!(
         "{} {precision:?}: KL mean {:.2e}, largest {largest:.2e} nats; {agree} of {places} likeliest codes agree",
         model.name,
         sum / places as f64
@@ -151,7 +152,7 @@ fn one_at_a_time(model: &Model, lm: &Emu3Lm, precision: Precision, report: &mut 
     let apart = got.iter().zip(&want).map(|(got, want)| (got - want).abs());
     let (worst, most) =
         (apart.fold(0.0, f32::max), want.iter().fold(0.0f32, |m, v| m.max(v.abs())));
-    println!(
+    eprintln!(
         "{} {precision:?}: an id at a time is within {worst:.1e} at logits up to {most:.1}",
         model.name
     );

@@ -265,8 +265,8 @@ impl Bench {
         let tables = rows.map(|rows| fill([rows, 192], 0.1, &self.device));
         let ids = std::array::from_fn(|table| {
             let id = |i: usize| match table {
-                0 if i % 3 == 0 => NO_ROW,
-                1 if i % 3 != 0 => NO_ROW,
+                0 if i.is_multiple_of(3) => NO_ROW,
+                1 if !i.is_multiple_of(3) => NO_ROW,
                 _ => (i * 31 % rows[table]) as i32,
             };
             (0..tokens).map(id).collect::<Vec<i32>>()

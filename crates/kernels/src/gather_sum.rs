@@ -81,7 +81,9 @@ mod tests {
         move |x| {
             let table = |at: usize| x[at].clone().reshape([rows[at], width]);
             let ids = |at: usize| {
-                let id = |i: usize| if (i + at) % 3 == 0 { -1 } else { (i * i % rows[at]) as i32 };
+                let id = |i: usize| {
+                    if (i + at).is_multiple_of(3) { -1 } else { (i * i % rows[at]) as i32 }
+                };
                 (0..count).map(id).collect()
             };
             operation([table(0), table(1)], [ids(0), ids(1)], 1.5)

@@ -296,8 +296,8 @@ mod tests {
                 attention(part(0, 4, &[own]), part(1, 2, seen), part(2, 2, seen), None, causal)
             };
             let parts = vec![
-                run(0..5, &[0..5], false),
-                run(5..9, &[0..9], true),
+                run(0..5, std::slice::from_ref(&(0..5)), false),
+                run(5..9, std::slice::from_ref(&(0..9)), true),
                 run(9..12, &[0..5, 9..12], true),
             ];
             Tensor::cat(parts, 1)

@@ -230,7 +230,7 @@ impl Editor {
 
         let mut session = Session::open(self, &source_codes, &words);
         let behind = background_colour(&fitted.picture, self.config.vision.patch);
-        let given = Given { planned: forced.unwrap_or_default(), decided };
+        let given = Given { planned: forced.unwrap_or_default().into_iter(), decided };
         let program = session.write(request, given, behind, on_event).await?;
         let (forwards, log_prob) = (session.forwards, session.log_prob);
         let seen = session.seen;
@@ -302,9 +302,17 @@ impl Editor {
 /// What of a program is not the model's to choose.
 struct Given<'a> {
     /// The first control tokens, in order: a plan.
-    planned: Vec<TokenId>,
+    planned: std::vec::IntoIter<TokenId>,
     /// The first tokens, as an edit that was stopped chose them.
     decided: &'a [TokenId],
+}
+
+impl Given<'_> {
+    /// The next token, if the plan or the grammar leaves no choice.
+    fn only(&mut self, expect: &Expect) -> Option<TokenId> {
+        let Expect::Control(allowed) = expect else { return None };
+        self.planned.next().or_else(|| (allowed.len() == 1).then(|| allowed[0]))
+    }
 }
 
 /// One edit in progress: what has been read, and the pointer's keys.
@@ -338,25 +346,21 @@ impl<'a> Session<'a> {
     async fn write(
         &mut self,
         request: &EditRequest,
-        given: Given<'_>,
+        mut given: Given<'_>,
         behind: [u8; 3],
         on_event: &mut impl AsyncFnMut(&EditEvent) -> ControlFlow<()>,
     ) -> Result<Vec<TokenId>, ModelError> {
         let vocabulary = &self.editor.vocabulary;
         let mut grammar = Grammar::new(vocabulary, request.mode);
         let mut program: Vec<TokenId> = Vec::new();
-        let mut planned = given.planned.into_iter();
         let mut drawn: Vec<(usize, usize, CodeId)> = Vec::new();
         loop {
             let place = grammar.slot();
             let expect = grammar.expect();
-            let only = match &expect {
-                Expect::Nothing => return Ok(program),
-                Expect::Control(allowed) => {
-                    planned.next().or_else(|| (allowed.len() == 1).then(|| allowed[0]))
-                }
-                Expect::Code(_) => None,
-            };
+            if expect == Expect::Nothing {
+                return Ok(program);
+            }
+            let only = given.only(&expect);
             let decided = given.decided.get(program.len()).copied();
             let chosen = match only {
                 Some(token) => Chosen::only(decided.unwrap_or(token)),
@@ -379,7 +383,6 @@ impl<'a> Session<'a> {
                 Some(Meaning::Cell(row, col)) => Some((row, col)),
                 _ => place.row.zip(place.col),
             };
-            let previews = self.previews(&finished, behind);
             let event = EditEvent {
                 index: program.len() - 1,
                 id: token,
@@ -389,7 +392,7 @@ impl<'a> Session<'a> {
                 forced: only.or(decided).is_some(),
                 label: vocabulary.label(token),
                 cell,
-                previews,
+                previews: self.previews(&finished, behind),
             };
             if on_event(&event).await.is_break() {
                 return Err(ModelError::Stopped { tokens: program.len() });

@@ -55,7 +55,9 @@ impl<const N: usize> Operation<N> for GatherSum<N> {
                         output.iter_mut().zip(&table[row]).for_each(|(sum, x)| *sum += x);
                     }
                 }
-                output.iter_mut().for_each(|sum| *sum *= self.scale);
+                for sum in output.iter_mut() {
+                    *sum *= self.scale;
+                }
             }
         });
         (tensor(output, [count, self.width]), ())

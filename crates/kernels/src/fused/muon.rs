@@ -100,7 +100,9 @@ impl Symmetric {
 fn orthogonalise<S: Simd>(s: S, matrix: &mut [f32], [rows, cols]: [usize; 2]) {
     let squares: f64 = matrix.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
     let inverse = 1.0 / (squares.sqrt() as f32 + TINY);
-    matrix.iter_mut().for_each(|x| *x *= inverse);
+    for x in matrix.iter_mut() {
+        *x *= inverse;
+    }
     let (side, length) = (rows.min(cols), rows.max(cols));
     // The matrix with the short side down, and with the long side down.
     let [mut wide, mut tall] = [vec![0.0; side * padded(length)], vec![0.0; length * padded(side)]];

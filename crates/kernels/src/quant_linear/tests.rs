@@ -23,7 +23,7 @@ fn matrix(bits: Bits, rows: usize, width: usize, seed: u64, cut: usize) -> Packe
     let bytes = rows * blocks * bits.block_bytes();
     let codes: Vec<u8> =
         noise(bytes, seed).iter().map(|value| ((value + 1.0) * 127.99) as u8).collect();
-    let scales = noise(rows * blocks, seed ^ 77);
+    let scales = noise(rows * blocks, seed ^ 0x4d);
     let scales =
         scales.iter().flat_map(|&value| f16::from_f32(value * 0.1).to_le_bytes()).collect();
     let cut = cut.min(bytes);

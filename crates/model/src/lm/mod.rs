@@ -186,7 +186,7 @@ impl LanguageModel {
         let grid = self.config.vision.grid;
         let ids = [
             token(|id, control_len| (id < control_len).then_some(id)),
-            token(|id, control_len| id.checked_sub(control_len)),
+            token(u32::checked_sub),
             place(grid, |slot| slot.row),
             place(grid, |slot| slot.col),
             place(PARTS, |slot| slot.part),

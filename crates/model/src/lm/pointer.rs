@@ -60,7 +60,9 @@ impl LanguageModel {
         };
         let places: Vec<(usize, usize)> = rows.iter().map(place).collect();
         let most = of_source.iter().map(Vec::len).max().unwrap_or(0);
-        of_source.iter_mut().for_each(|rows| rows.resize(most, 0));
+        for rows in &mut of_source {
+            rows.resize(most, 0);
+        }
         let states = hidden.clone().select(0, indices(of_source.concat()));
         let logits = self.pointer_logits(states.reshape([sources.len(), most, width]), keys);
         let places = places.iter().map(|(source, at)| (source * most + at) as i32).collect();

@@ -214,7 +214,8 @@ impl<'a> Session<'a> {
                 .with_context(|| format!("at iteration {iteration}; {}", self.run.last_good()))?;
             let Some(report) = report else {
                 self.save()?;
-                return self.say_stopped();
+                self.say_stopped();
+                return Ok(());
             };
             let line = Line { step: iteration, rollouts_seen: self.state.rollouts, what: &report };
             self.run.log(&line)?;
@@ -228,15 +229,15 @@ impl<'a> Session<'a> {
                 self.save()?;
             }
             if interrupt::asked() {
-                return self.say_stopped();
+                self.say_stopped();
+                return Ok(());
             }
         }
         self.save()
     }
 
-    fn say_stopped(&self) -> Result<()> {
+    fn say_stopped(&self) {
         eprintln!("stopped; go on with `trainer rl --resume {}`", self.run.path("").display());
-        Ok(())
     }
 
     /// One iteration: rollouts, rewards, one optimizer step; nothing if Ctrl-C came while judging.

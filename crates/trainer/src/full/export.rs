@@ -250,7 +250,8 @@ fn finish(out: &Path, manifest: &[u8], reports: &[TensorReport]) -> Result<()> {
     for entry in fs::read_dir(out.join("chunks"))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".bin") && !named.contains(&name) {
+        let is_chunk = entry.path().extension().is_some_and(|extension| extension == "bin");
+        if is_chunk && !named.contains(&name) {
             fs::remove_file(entry.path())?;
         }
     }

@@ -179,7 +179,10 @@ pub(super) fn edit(model: &FullModel, args: &Args, asked: &Asked) -> Result<Edit
     let draft = written.drafted.map(|drafted| {
         json!({ "passes": drafted.passes, "chosen": drafted.chosen, "accepted": drafted.accepted })
     });
-    let mut text: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
+    let mut text = String::new();
+    for note in &notes {
+        text += &format!("note: {note}\n");
+    }
     if let Some(reasoning) = &written.reasoning {
         text += &format!("reasoning: {reasoning}\n");
     }
