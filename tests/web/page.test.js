@@ -92,7 +92,9 @@ for (const [backend, flags] of /** @type {const} */ ([["cpu", []], ["webgpu", GP
         const [x, y] = [at % 64, Math.floor(at / 64)];
         if (x >= 40 && y >= 40) assert.deepEqual(edited.slice(at * 4, at * 4 + 3), BLUE, `pixel ${x}, ${y} is background`);
       }
-      assert.equal(opened.server.log.length, requests, "W21 an edit asks the network for nothing");
+      // The browser itself looks for a newer service worker a second after the page has loaded.
+      const asked = opened.server.log.slice(requests).filter((path) => path !== "/sw.js");
+      assert.deepEqual(asked, [], "W21 an edit asks the network for nothing");
     });
 
     test("W43 refuses words it does not know, and says which", async () => {

@@ -52,6 +52,7 @@ export class EarlEditor extends FormElement {
   /** @type {State} */ #state = "idle";
   /** @type {import("../types").ImageInput | null} */ #image = null;
   #opening = 0;
+  /** @type {Promise<void>} */ #opened = Promise.resolve();
 
   constructor() {
     super();
@@ -71,7 +72,7 @@ export class EarlEditor extends FormElement {
 
   set image(image) {
     this.#image = image;
-    if (image !== null) this.#open(image).catch((error) => this.#failed(error));
+    if (image !== null) this.#opened = this.#open(image).catch((error) => this.#failed(error));
   }
 
   /** The last edit. @returns {EditResult | null} */
@@ -123,11 +124,12 @@ export class EarlEditor extends FormElement {
   /** @param {File | string | FormData | null} state what `setValue` gave the browser to remember */
   formStateRestoreCallback(state) {
     const image = recalled(state);
-    if (image) this.#open(image, true).catch((error) => this.#failed(error));
+    if (image) this.#opened = this.#open(image, true).catch((error) => this.#failed(error));
   }
 
-  /** Edits the picture on the stage. @returns {Promise<EditResult>} */
+  /** Edits the picture on the stage, once it is open. @returns {Promise<EditResult>} */
   async run() {
+    await this.#opened;
     return this.#edit(null);
   }
 

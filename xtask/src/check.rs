@@ -1,6 +1,7 @@
 //! The cheap gates: format, clippy, types of the page.
 
 use crate::command::{program, run};
+use crate::folders::cache;
 use crate::modules::{self, State};
 use crate::setup;
 use crate::stages::Stages;
@@ -25,6 +26,15 @@ fn format() -> Result<()> {
 fn clippy() -> Result<()> {
     let args = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
     run(program("cargo", &args)?, "clippy's message above says where")
+}
+
+/// Type-checks the trainer with its CUDA device, which no machine of ours can run. `DOCS_RS` keeps
+/// cubecl's build script from downloading LLVM; it would make every other build start anew, so this one
+/// has a target folder of its own.
+pub(crate) fn cuda() -> Result<()> {
+    let mut command = program("cargo", &["check", "-p", "trainer", "--features", "cuda"])?;
+    command.env("DOCS_RS", "1").env("CARGO_TARGET_DIR", cache()?.join("target-cuda"));
+    run(command, "a fused operation may lack its plain form where the backend is not flex")
 }
 
 /// The page's types against the modules' declarations in `web/wasm`.

@@ -50,6 +50,8 @@ enum Task {
     },
     /// The cheap gates: format, clippy, types of the page.
     Check,
+    /// Type-check the CUDA build: about ten minutes the first time, on any machine.
+    Cuda,
     /// Build the static site into a folder, ready for any host.
     Site {
         /// The folder: new, empty, or an older site.
@@ -79,6 +81,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo { port, no_open } => demo::run(port, !no_open),
         Task::Test { skip_web } => test::run_all(skip_web),
         Task::Check => check::run_all(),
+        Task::Cuda => check::cuda(),
         Task::Site { out } => site::build(&out),
         Task::Modules { only } => {
             setup::for_site()?;

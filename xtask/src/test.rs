@@ -22,7 +22,6 @@ pub(crate) fn run_all(skip_web: bool) -> Result<()> {
         stages.run("tools", &["system packages"], setup::for_site);
     }
     stages.run("native tests", &[], native);
-    stages.run("types of the CUDA build", &[], cuda);
     if !skip_web {
         stages.run("site", &["tools"], || site::build(&folder));
         stages.run("types of the page", &["site"], check::types);
@@ -42,15 +41,6 @@ fn native() -> Result<()> {
         run(command, "the failing test's message stands above")?;
     }
     Ok(())
-}
-
-/// Type-checks the trainer with its CUDA device, which no machine of ours can run. `DOCS_RS` keeps
-/// cubecl's build script from downloading LLVM; it would make every other build start anew, so this one
-/// has a target folder of its own.
-fn cuda() -> Result<()> {
-    let mut command = program("cargo", &["check", "-p", "trainer", "--features", "cuda"])?;
-    command.env("DOCS_RS", "1").env("CARGO_TARGET_DIR", cache()?.join("target-cuda"));
-    run(command, "a fused operation may lack its plain form where the backend is not flex")
 }
 
 fn page(site: &Path) -> Result<()> {
