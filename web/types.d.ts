@@ -162,7 +162,7 @@ export interface Pixels { width: number; height: number; rgba: Uint8ClampedArray
 export type Picture = { file: Uint8Array<ArrayBuffer> } | Pixels;
 export interface RunOptions {
   instruction: string; mode: Mode; seed: string; temperature: number; lock: Lock; candidates: number; rank: Rank;
-  paint: "row" | "final"; region: Region | null; decided: number[]; candidate: number;
+  paint: "row" | "final"; region: Region | null; decided: number[]; candidate: number; plan?: Plan;
   /** Model and image a checkpoint was made with; others are refused. */
   expect: { model: string; image: string } | null;
 }
