@@ -1,6 +1,6 @@
 //! Activations as codes of 8 bits: one scale for each block of 32, in the order kernels read them.
 
-use super::{BLOCK, Bits};
+use super::{BLOCK, Bits, LANES};
 
 /// Largest code.
 const LARGEST: f32 = 127.0;
@@ -20,11 +20,11 @@ pub struct Activations {
     blocks: usize,
     /// For [`Bits::Eight`] the codes of each block in order. For [`Bits::Four`], whose weights come
     /// out of their bytes as even and odd ones, pairs of blocks: both blocks' even codes, then both
-    /// blocks' odd ones; a row of an odd number of blocks is filled up with zeros.
+    /// blocks' odd ones. Rows are filled up with blocks of zeros to whole groups of [`LANES`].
     codes: Vec<i8>,
-    /// `[rows, blocks]`.
+    /// `[rows, stored blocks]`.
     scales: Vec<f32>,
-    /// Sum of each block's codes, `[rows, blocks]`.
+    /// Sum of each block's codes, `[rows, stored blocks]`.
     sums: Vec<i32>,
 }
 
@@ -42,24 +42,28 @@ impl Activations {
     pub fn quantize(values: &[f32], width: usize, bits: Bits) -> Self {
         let blocks = width.div_ceil(BLOCK);
         let rows = values.len().checked_div(width).unwrap_or(0);
+        let stored = stored(blocks);
         let mut this = Self {
             bits,
             rows,
             blocks,
-            codes: vec![0; rows * stored_blocks(bits, blocks) * BLOCK],
-            scales: Vec::with_capacity(rows * blocks),
-            sums: Vec::with_capacity(rows * blocks),
+            codes: vec![0; rows * stored * BLOCK],
+            scales: vec![0.0; rows * stored],
+            sums: vec![0; rows * stored],
         };
-        let row_codes = (stored_blocks(bits, blocks) * BLOCK).max(1);
-        for (row, codes) in
-            values.chunks_exact(width.max(1)).zip(this.codes.chunks_exact_mut(row_codes))
-        {
+        for (at, row) in values.chunks_exact(width.max(1)).enumerate() {
+            let codes = &mut this.codes[at * stored * BLOCK..][..stored * BLOCK];
             for (block, values) in row.chunks(BLOCK).enumerate() {
                 let (scale, block_codes) = quantize_block(values);
-                this.scales.push(scale);
-                this.sums.push(block_codes.iter().map(|&code| i32::from(code)).sum());
-                for (at, code) in block_codes.into_iter().enumerate() {
-                    codes[place(bits, block, at)] = code;
+                this.scales[at * stored + block] = scale;
+                this.sums[at * stored + block] = block_codes.iter().map(|&c| i32::from(c)).sum();
+                match bits {
+                    Bits::Eight => codes[block * BLOCK..][..BLOCK].copy_from_slice(&block_codes),
+                    Bits::Four => {
+                        for (at, code) in block_codes.into_iter().enumerate() {
+                            codes[place(bits, block, at)] = code;
+                        }
+                    }
                 }
             }
         }
@@ -84,20 +88,18 @@ impl Activations {
 
     /// Row `at`.
     pub(super) fn row(&self, at: usize) -> Row<'_> {
-        let (blocks, codes) = (self.blocks, stored_blocks(self.bits, self.blocks) * BLOCK);
+        let stored = stored(self.blocks);
         Row {
-            codes: &self.codes[at * codes..][..codes],
-            scales: &self.scales[at * blocks..][..blocks],
-            sums: &self.sums[at * blocks..][..blocks],
+            codes: &self.codes[at * stored * BLOCK..][..stored * BLOCK],
+            scales: &self.scales[at * stored..][..stored],
+            sums: &self.sums[at * stored..][..stored],
         }
     }
 }
 
-fn stored_blocks(bits: Bits, blocks: usize) -> usize {
-    match bits {
-        Bits::Four => blocks.next_multiple_of(2),
-        Bits::Eight => blocks,
-    }
+/// Blocks that a row takes.
+fn stored(blocks: usize) -> usize {
+    blocks.next_multiple_of(LANES)
 }
 
 /// Where the code `at` of a block stands in its row.

@@ -1,17 +1,24 @@
 //! The packed product with AVX2 and F16C: eight blocks at a time, one to a lane.
 //!
-//! Blocks that do not fill eight lanes take the scalar way; sums are integers, so nothing differs.
+//! A row's last blocks may not fill eight lanes. The weights that follow them, of the next row, meet
+//! activations of zero, and their scales are masked, so that nothing is added.
 
 use super::activations::Row;
-use super::{Activations, BLOCK, Bits, LANES, SCALE_BYTES, TOGETHER, Tile, scalar};
+use super::{Activations, BLOCK, Bits, LANES, SCALE_BYTES, Tile};
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32,
-    _mm256_add_ps, _mm256_and_si256, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_hadd_epi32,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps,
-    _mm256_permute2x128_si256, _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_set1_epi16,
-    _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8,
-    _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_xor_si256,
+    __m128i, __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cmpgt_epi16,
+    _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_set1_epi16, _mm_setr_epi16,
+    _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256,
+    _mm256_castps256_ps128, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_extractf128_ps,
+    _mm256_hadd_epi32, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_permute2x128_si256, _mm256_permutevar8x32_epi32,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_setr_epi32, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_sub_epi32,
+    _mm256_xor_si256,
 };
+
+/// Rows of activations that meet a row of weights once it is unpacked.
+const TOGETHER: usize = 4;
 
 /// That the instructions are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,58 +53,76 @@ fn every_row(tile: &Tile<'_>, x: &Activations, results: &mut [f32]) {
 
 #[target_feature(enable = "avx2,f16c")]
 fn some_rows<const N: usize>(tile: &Tile<'_>, x: [Row<'_>; N], results: &mut [f32]) {
-    let full = tile.blocks / LANES * LANES;
-    for row in 0..tile.rows {
-        let (codes, scales) = tile.row(row);
-        // The loads below stay inside: a row has its blocks' codes, scales and sums, and no more
-        // than `full` blocks are read.
+    let stored = tile.blocks.next_multiple_of(LANES);
+    let [code_bytes, scale_bytes] = [tile.bits.block_bytes(), SCALE_BYTES];
+    for x in &x {
         assert!(
-            codes.len() >= full * tile.bits.block_bytes() && scales.len() >= full * SCALE_BYTES
+            x.codes.len() >= stored * BLOCK && x.scales.len() >= stored && x.sums.len() >= stored
         );
-        for x in &x {
-            assert!(
-                x.codes.len() >= full * BLOCK && x.scales.len() >= full && x.sums.len() >= full
-            );
-        }
-        // SAFETY: just asserted.
+    }
+    let mut last = (vec![0; stored * code_bytes], vec![0; stored * scale_bytes]);
+    for row in 0..tile.rows {
+        let start = row * tile.blocks;
+        let inside = (start + stored) * code_bytes <= tile.codes.len()
+            && (start + stored) * scale_bytes <= tile.scales.len();
+        let (codes, scales) = if inside {
+            (&tile.codes[start * code_bytes..], &tile.scales[start * scale_bytes..])
+        } else {
+            let (codes, scales) = tile.row(row);
+            last.0[..codes.len()].copy_from_slice(codes);
+            last.1[..scales.len()].copy_from_slice(scales);
+            (last.0.as_slice(), last.1.as_slice())
+        };
+        assert!(codes.len() >= stored * code_bytes && scales.len() >= stored * scale_bytes);
+        // SAFETY: just asserted, here and above.
         let sums = unsafe {
             match tile.bits {
-                Bits::Four => every_block::<N, 4>(codes, scales, x, full),
-                Bits::Eight => every_block::<N, 8>(codes, scales, x, full),
+                Bits::Four => every_block::<N, 4>(codes, scales, x, tile.blocks),
+                Bits::Eight => every_block::<N, 8>(codes, scales, x, tile.blocks),
             }
         };
         for n in 0..N {
-            let mut lanes = [0.0; LANES];
-            // SAFETY: a vector is eight floats.
-            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sums[n]) };
-            scalar::add_blocks(tile, row, x[n], full, &mut lanes);
-            results[n * tile.rows + row] = scalar::total(&lanes);
+            results[n * tile.rows + row] = total(sums[n]);
         }
     }
 }
 
-/// Lanes of the first `full` blocks, for weights of `BITS` bits.
+/// The sum of the lanes, in the order of [`super::scalar::total`].
+#[inline]
+#[target_feature(enable = "avx2")]
+fn total(lanes: __m256) -> f32 {
+    let half = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps::<1>(lanes));
+    let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)))
+}
+
+/// Lanes of all `blocks`, for weights of `BITS` bits.
 ///
 /// # Safety
-/// `codes`, `scales` and the rows of `x` hold `full` blocks, a multiple of eight.
+/// `codes`, `scales` and the rows of `x` hold `blocks`, rounded up to a multiple of eight; there the
+/// codes of `x` are zero.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 unsafe fn every_block<const N: usize, const BITS: usize>(
     codes: &[u8],
     scales: &[u8],
     x: [Row<'_>; N],
-    full: usize,
+    blocks: usize,
 ) -> [__m256; N] {
+    let numbers = _mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7);
     let mut sums = [_mm256_setzero_ps(); N];
     let mut first = 0;
-    while first < full {
-        // SAFETY: `first + 8 <= full` blocks are there, says the caller; loads ask for no alignment.
+    while first < blocks {
+        // SAFETY: `first + 8` blocks are there, says the caller; loads ask for no alignment.
         unsafe {
             let codes = codes.as_ptr().add(first * BLOCK * BITS / 8);
             let dots =
                 if BITS == 4 { four_bits(codes, x, first) } else { eight_bits(codes, x, first) };
             let halves: *const __m128i = scales.as_ptr().add(first * SCALE_BYTES).cast();
-            let weights = _mm256_cvtph_ps(_mm_loadu_si128(halves));
+            let weights = _mm256_cvtph_ps(_mm_and_si128(
+                _mm_loadu_si128(halves),
+                _mm_cmpgt_epi16(_mm_set1_epi16((blocks - first).min(LANES) as i16), numbers),
+            ));
             for n in 0..N {
                 let scale =
                     _mm256_mul_ps(weights, _mm256_loadu_ps(x[n].scales.as_ptr().add(first)));

@@ -36,10 +36,10 @@ pub const BLOCK: usize = 32;
 const LANES: usize = 8;
 /// Bytes of a float16 scale.
 const SCALE_BYTES: usize = 2;
+/// Products from which every core takes a part; below, waking one costs more.
+const PARALLEL: usize = 1 << 19;
 /// Rows of weights that are one piece of work: they fit a core's own cache.
 const TILE: usize = 64;
-/// Rows of activations that meet a row of weights once it is unpacked.
-const TOGETHER: usize = 4;
 
 /// Bytes that several matrices may share, such as a mapped file.
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -230,7 +230,8 @@ impl PackedMatrix {
             return Err(format!("rows {}..{} of {self:?}", rows.start, rows.end));
         }
         let tiles = self.tiles(rows.clone(), TILE);
-        let results = map(tiles, |tile| {
+        let work = x.rows() * rows.len() * self.width;
+        let results = map(tiles, work >= PARALLEL, |tile| {
             let mut results = vec![0.0; x.rows() * tile.rows];
             kernel.run(&tile, x, &mut results);
             (tile.rows, results)
@@ -343,9 +344,13 @@ pub fn instructions() -> &'static str {
     }
 }
 
-fn map<'a, T: Send>(tiles: Vec<Tile<'a>>, work: impl Fn(Tile<'a>) -> T + Sync + Send) -> Vec<T> {
+fn map<'a, T: Send>(
+    tiles: Vec<Tile<'a>>,
+    parallel: bool,
+    work: impl Fn(Tile<'a>) -> T + Sync + Send,
+) -> Vec<T> {
     #[cfg(feature = "flex")]
-    if tiles.len() > 1 {
+    if tiles.len() > 1 && parallel {
         use rayon::prelude::*;
         return tiles.into_par_iter().map(work).collect();
     }

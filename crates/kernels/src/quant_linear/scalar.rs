@@ -16,24 +16,17 @@ pub(super) fn run(tile: &Tile<'_>, x: &Activations, results: &mut [f32]) {
     for (at, results) in results.chunks_exact_mut(tile.rows).enumerate() {
         for (row, result) in results.iter_mut().enumerate() {
             let mut lanes = [0.0; LANES];
-            add_blocks(tile, row, x.row(at), 0, &mut lanes);
+            add_blocks(tile, row, x.row(at), &mut lanes);
             *result = total(&lanes);
         }
     }
 }
 
-/// Adds the products of the blocks from `first` on to the lanes.
-#[inline]
-pub(super) fn add_blocks(
-    tile: &Tile<'_>,
-    row: usize,
-    x: Row<'_>,
-    first: usize,
-    lanes: &mut [f32; LANES],
-) {
+/// Adds the products of all blocks to the lanes.
+fn add_blocks(tile: &Tile<'_>, row: usize, x: Row<'_>, lanes: &mut [f32; LANES]) {
     let (codes, scales) = tile.row(row);
     let bytes = tile.bits.block_bytes();
-    for block in first..tile.blocks {
+    for block in 0..tile.blocks {
         let codes = &codes[block * bytes..][..bytes];
         let mut sum = 0;
         for at in 0..BLOCK {
