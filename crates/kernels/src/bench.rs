@@ -32,7 +32,7 @@ pub struct BenchRow {
 /// The instruction set the fused operations use here: `avx512`, `avx2` or `portable`.
 #[must_use]
 pub fn instruction_set() -> &'static str {
-    crate::fused::simd::Level::get().name()
+    crate::fused::simd::Level::widest().name()
 }
 
 /// Measures the operations whose name starts with `filter` on this machine, best of `repeats`.

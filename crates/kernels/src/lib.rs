@@ -39,6 +39,7 @@ pub mod precision;
 pub mod quant_linear;
 mod rms_norm;
 mod rope;
+mod scores;
 mod swiglu;
 #[cfg(all(test, feature = "flex"))]
 #[allow(clippy::expect_used, reason = "test code: a panic is a failed test")]
@@ -55,4 +56,5 @@ pub use packed_attention::{Packing, Segment, packed_attention};
 pub use quant_linear::{PackedMatrix, quant_linear};
 pub use rms_norm::rms_norm;
 pub use rope::rope;
+pub use scores::scores;
 pub use swiglu::swiglu;

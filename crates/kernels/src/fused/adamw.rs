@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn_flex::FlexTensor;
 
 use super::parallel::for_each;
-use super::simd::{load_some, store_some, vector_fn};
+use super::simd::{Level, load_some, store_some, vector_fn};
 use super::{constant, contiguous, finished, floats, floats_mut, room, tensor};
 use crate::adamw::AdamW;
 
@@ -28,7 +28,7 @@ pub(crate) fn adamw(
         let made = mean.chunks_mut(PIECE).zip(square.chunks_mut(PIECE));
         let pieces = given.zip(made).zip(output.chunks_mut(PIECE)).collect();
         for_each(pieces, |(((weight, gradient), (mean, square)), output)| {
-            update(step, weight, gradient, mean, square, output);
+            update(Level::widest(), step, weight, gradient, mean, square, output);
         });
     }
     let len = output.len();

@@ -14,11 +14,15 @@ use super::attention_backward::backward;
 use super::attention_few::{FEW, few};
 use super::gemm::{Left, Right, multiply, padded};
 use super::parallel::for_each;
-use super::simd::{Simd, exp, vector_fn};
+use super::simd::{Level, Simd, exp, vector_fn};
 use super::{Operation, constant, contiguous, floats, room, run, tensor};
 
 /// Rows of scores made at once; with 160 keys they take 30 KiB, the size of a first-level cache.
 pub(super) const BLOCK: usize = 48;
+
+/// Most tokens of a causal chunk that are computed as if they were read one by one, bit for bit: an
+/// edit's whole program, so that drafts and resumed edits change nothing.
+const SHORT: usize = 128;
 
 /// See [`crate::attention`]; the caller has checked the sizes.
 pub(crate) fn attention(
@@ -81,11 +85,18 @@ impl Attention {
 }
 
 /// One batch entry, forward: `output` as `[seq, heads, head_dim]`, `log_sums` as `[kv_heads, rows]`.
-pub(super) fn attend(problem: &Problem, batch: usize, output: &mut [f32], log_sums: &mut [f32]) {
-    if problem.sizes.rows() <= FEW {
-        few(problem, batch, output, log_sums);
+pub(super) fn attend(
+    level: Level,
+    problem: &Problem,
+    batch: usize,
+    output: &mut [f32],
+    log_sums: &mut [f32],
+) {
+    let Sizes { seq, causal, .. } = problem.sizes;
+    if problem.sizes.rows() <= FEW || (causal && seq <= SHORT && level.is_exact()) {
+        few(level, problem, batch, output, log_sums);
     } else {
-        forward(problem, batch, output, log_sums);
+        forward(level, problem, batch, output, log_sums);
     }
 }
 
@@ -93,7 +104,7 @@ impl Operation<3> for Attention {
     /// Inputs, output, and log-sum-exp as `[batch, kv_heads, rows]`.
     type Saved = ([FlexTensor; 3], FlexTensor, Vec<f32>);
 
-    fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, Self::Saved) {
+    fn forward(&self, inputs: [FlexTensor; 3], level: Level) -> (FlexTensor, Self::Saved) {
         let inputs = inputs.map(unit_stride);
         let sizes = self.sizes;
         let mut output = room(sizes.batch * sizes.seq * sizes.heads * sizes.head_dim);
@@ -106,7 +117,7 @@ impl Operation<3> for Attention {
                 .enumerate()
                 .collect();
             for_each(pieces, |(batch, (output, log_sums))| {
-                attend(&problem, batch, output, log_sums);
+                attend(level, &problem, batch, output, log_sums);
             });
         }
         let output = tensor(output, [sizes.batch, sizes.seq, sizes.heads, sizes.head_dim]);
@@ -136,7 +147,7 @@ impl Operation<3> for Attention {
             let made = dq.chunks_mut(q_len).zip(dk.chunks_mut(k_len).zip(dv.chunks_mut(k_len)));
             let pieces = given.zip(made).enumerate().collect();
             for_each(pieces, |(batch, (((output, gradient), log_sums), (dq, (dk, dv))))| {
-                backward(&problem, batch, output, gradient, log_sums, dq, dk, dv);
+                backward(Level::widest(), &problem, batch, output, gradient, log_sums, dq, dk, dv);
             });
         }
         let kv_shape = [sizes.batch, sizes.keys, sizes.kv_heads, sizes.head_dim];

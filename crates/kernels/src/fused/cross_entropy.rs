@@ -6,7 +6,7 @@ use burn::tensor::{DType, Int};
 use burn_flex::FlexTensor;
 
 use super::parallel::{for_each, rows_in_piece};
-use super::simd::{exp, load_some, store_some, vector_fn};
+use super::simd::{Level, exp, load_some, store_some, vector_fn};
 use super::{Operation, constant, contiguous, floats, floats_mut, room, run, tensor};
 
 /// Floats in a piece of work.
@@ -48,14 +48,14 @@ impl Operation<1> for CrossEntropy {
     /// The logits and the log-sum-exp of each row.
     type Saved = (FlexTensor, Vec<f32>);
 
-    fn forward(&self, [logits]: [FlexTensor; 1]) -> (FlexTensor, Self::Saved) {
+    fn forward(&self, [logits]: [FlexTensor; 1], level: Level) -> (FlexTensor, Self::Saved) {
         let logits = contiguous(logits);
         let rows = rows_in_piece(self.vocab, PIECE);
         let mut log_sums = room(self.targets.len());
         let pieces =
             floats(&logits).chunks(rows * self.vocab).zip(log_sums.chunks_mut(rows)).collect();
         for_each(pieces, |(logits, log_sums)| {
-            log_sum_exp(logits, self.vocab, log_sums);
+            log_sum_exp(level, logits, self.vocab, log_sums);
         });
         let rows = floats(&logits).chunks(self.vocab.max(1));
         let losses = rows.zip(&self.targets).zip(&log_sums);
@@ -83,7 +83,7 @@ impl Operation<1> for CrossEntropy {
                 .zip(floats(&gradient).chunks(rows).zip(self.targets.chunks(rows)))
                 .collect();
             for_each(pieces, |((logits, log_sums), (gradient, targets))| {
-                backward(logits, self.vocab, log_sums, gradient, targets);
+                backward(Level::widest(), logits, self.vocab, log_sums, gradient, targets);
             });
         }
         [Some(logits)]

@@ -4,6 +4,7 @@ use burn::Tensor;
 use burn_flex::FlexTensor;
 
 use super::parallel::{for_each, rows_in_piece};
+use super::simd::Level;
 use super::{Operation, contiguous, floats, room, run, tensor};
 use crate::gather_sum::NO_ROW;
 
@@ -40,7 +41,7 @@ impl<const N: usize> GatherSum<N> {
 impl<const N: usize> Operation<N> for GatherSum<N> {
     type Saved = ();
 
-    fn forward(&self, tables: [FlexTensor; N]) -> (FlexTensor, ()) {
+    fn forward(&self, tables: [FlexTensor; N], _: Level) -> (FlexTensor, ()) {
         let tables = tables.map(contiguous);
         let given = tables.each_ref().map(floats);
         let count = self.ids[0].len();

@@ -8,6 +8,7 @@ use burn_flex::FlexTensor;
 use crate::precision::{self, Matmul};
 
 use super::parallel::for_each;
+use super::simd::Level;
 use super::{Operation, contiguous, floats, room, run, tensor};
 
 /// Multiplications below which one core is faster than many; flex's own threshold.
@@ -45,7 +46,7 @@ struct Linear {
 impl Operation<2> for Linear {
     type Saved = [FlexTensor; 2];
 
-    fn forward(&self, inputs: [FlexTensor; 2]) -> (FlexTensor, Self::Saved) {
+    fn forward(&self, inputs: [FlexTensor; 2], _: Level) -> (FlexTensor, Self::Saved) {
         let [x, weight] = inputs.map(contiguous);
         let [batch, seq] = [x.layout().shape()[0], x.layout().shape()[1]];
         let rows = batch * seq;

@@ -4,7 +4,8 @@
 //! [`Operation`] and its inputs to [`run`], which records the backward pass when the tensors carry
 //! autodiff. Kernels see `&[f32]` only: [`simd`] gives them vectors, [`parallel`] cores,
 //! [`gemm`] small matrix products. Every reduction has a fixed order, so one thread and many give
-//! the same bits.
+//! the same bits; without gradients so do all machines (see [`simd::Level`]), but for products with
+//! float weights ([`linear`]).
 //! Start at [`run`].
 
 #![cfg_attr(
@@ -31,6 +32,7 @@ pub(crate) mod packed_attention;
 mod parallel;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
+pub(crate) mod scores;
 pub(crate) mod simd;
 pub(crate) mod swiglu;
 
@@ -40,6 +42,7 @@ use burn::Tensor;
 use burn::backend::{BackendTensor, DispatchTensor, DispatchTensorKind};
 use burn::tensor::{Bytes, DType, Device, Shape};
 use burn_flex::{FlexTensor, Layout};
+use simd::Level;
 
 /// Whether tensors of this device take the fused operations.
 pub(crate) fn runs_on(device: &Device) -> bool {
@@ -47,13 +50,18 @@ pub(crate) fn runs_on(device: &Device) -> bool {
     *device == Device::flex() && (cfg!(feature = "flex") || !device.is_autodiff())
 }
 
+/// Whether tensors of this device take the fused operations and record no gradients.
+pub(crate) fn infers_on(device: &Device) -> bool {
+    *device == Device::flex() && !device.is_autodiff()
+}
+
 /// One fused operation: its constants are fields, its `N` differentiable tensors are inputs.
 pub(crate) trait Operation<const N: usize>: Clone + Debug + Send + 'static {
     /// What the backward pass needs: inputs (shared, not copied) and small row statistics.
     type Saved: Clone + Debug + Send + 'static;
 
-    /// The result, and what to keep for [`backward`](Operation::backward).
-    fn forward(&self, inputs: [FlexTensor; N]) -> (FlexTensor, Self::Saved);
+    /// The result, computed on `level`, and what to keep for [`backward`](Operation::backward).
+    fn forward(&self, inputs: [FlexTensor; N], level: Level) -> (FlexTensor, Self::Saved);
 
     /// The gradient of each input where `wanted`, given the gradient of the result.
     fn backward(
@@ -65,6 +73,8 @@ pub(crate) trait Operation<const N: usize>: Clone + Debug + Send + 'static {
 }
 
 /// Runs `operation` on flex tensors, recorded for the backward pass if any carries autodiff.
+///
+/// Training takes the fastest arithmetic of the machine, inference the one that all machines share.
 pub(crate) fn run<O: Operation<N>, const N: usize, const D: usize>(
     operation: &O,
     inputs: [DispatchTensor; N],
@@ -73,7 +83,7 @@ pub(crate) fn run<O: Operation<N>, const N: usize, const D: usize>(
     if inputs.iter().any(autodiff::is_enabled) {
         return Tensor::from_dispatch(autodiff::run(operation, inputs));
     }
-    let (output, _) = operation.forward(inputs.map(constant));
+    let (output, _) = operation.forward(inputs.map(constant), Level::exact());
     finished(output)
 }
 
@@ -188,7 +198,8 @@ mod autodiff {
         });
         let inputs = inputs.map(tracked);
         let nodes = inputs.each_ref().map(|input| input.node());
-        let (output, saved) = operation.forward(inputs.map(|input| input.into_primitive()));
+        let (output, saved) =
+            operation.forward(inputs.map(|input| input.into_primitive()), super::Level::widest());
         // Saved tensors share the inputs' memory, so there is nothing to recompute later: the
         // strategy of the device does not matter here.
         let step = Step::<O>(PhantomData);

@@ -10,7 +10,7 @@ use burn::Tensor;
 use super::adamw::own;
 use super::gemm::{Left, PADDING, Right, multiply, padded};
 use super::parallel::for_each;
-use super::simd::{Simd, vector_fn};
+use super::simd::{Level, Simd, vector_fn};
 use super::{constant, contiguous, finished, floats, floats_mut, room, tensor};
 use crate::muon::{COEFFICIENTS, ITERATIONS, MOMENTUM, Matrix, Muon, TINY, size};
 
@@ -31,7 +31,7 @@ pub(crate) fn muon(matrices: Vec<Matrix>, step: &Muon) -> Vec<[Tensor<2>; 2]> {
         Some((floats(weight), floats(gradient), momentum, output.as_mut_slice(), shape))
     });
     for_each(pieces.collect(), |(weight, gradient, momentum, output, shape)| {
-        one(step, weight, gradient, momentum, output, shape);
+        one(Level::widest(), step, weight, gradient, momentum, output, shape);
     });
     let done = works.into_iter().map(|(weight, _, momentum, output)| {
         let weight = tensor(output, weight.layout().shape().clone());

@@ -3,7 +3,7 @@
 use burn::Tensor;
 
 use super::parallel::for_each;
-use super::simd::vector_fn;
+use super::simd::{Level, vector_fn};
 use super::{constant, contiguous, floats};
 
 /// Floats in a piece of work.
@@ -16,7 +16,9 @@ pub(crate) fn sum_of_squares(x: Tensor<1>) -> f64 {
     let x = contiguous(constant(x.into_dispatch()));
     let pieces = floats(&x).chunks(PIECE);
     let mut sums = vec![0.0; pieces.len()];
-    for_each(pieces.zip(&mut sums).collect(), |(piece, sum)| *sum = squares(piece));
+    for_each(pieces.zip(&mut sums).collect(), |(piece, sum)| {
+        *sum = squares(Level::widest(), piece);
+    });
     sums.iter().sum()
 }
 

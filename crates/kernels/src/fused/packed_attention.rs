@@ -13,6 +13,7 @@ use burn_flex::FlexTensor;
 use super::attention::{Heads, Problem, Sizes, attend};
 use super::attention_backward::backward;
 use super::parallel::for_each;
+use super::simd::Level;
 use super::{Operation, contiguous, floats, room, run, tensor};
 use crate::packed_attention::Packing;
 
@@ -111,7 +112,7 @@ impl Operation<3> for PackedAttention {
     /// Inputs, output, and log-sum-exp, for each segment as `[kv_heads, rows]`.
     type Saved = ([FlexTensor; 3], FlexTensor, Vec<f32>);
 
-    fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, Self::Saved) {
+    fn forward(&self, inputs: [FlexTensor; 3], level: Level) -> (FlexTensor, Self::Saved) {
         let inputs = inputs.map(contiguous);
         let tokens = self.packing.tokens();
         let [width, _] = self.widths();
@@ -123,7 +124,7 @@ impl Operation<3> for PackedAttention {
             let first = self.packing.span(&tree).start;
             self.segments(tree, given, |problem, own, _| {
                 let (at, sums) = (part(first, &own, width), part(first, &own, self.heads));
-                attend(problem, 0, &mut output[at], &mut log_sums[sums]);
+                attend(level, problem, 0, &mut output[at], &mut log_sums[sums]);
             });
         });
         let output = tensor(output, [1, tokens, self.heads, self.head_dim]);
@@ -158,7 +159,8 @@ impl Operation<3> for PackedAttention {
                 let sums = &log_sums[own.start * self.heads..own.end * self.heads];
                 let at = part(first, &own, width);
                 let (output, gradient) = (&output[all.clone()], &gradient[all]);
-                backward(problem, 0, output, gradient, sums, &mut dq[at], own_dk, own_dv);
+                let level = Level::widest();
+                backward(level, problem, 0, output, gradient, sums, &mut dq[at], own_dk, own_dv);
                 for (to, from) in [(&mut *dk, &own_dk), (&mut *dv, &own_dv)] {
                     scatter(to, from, first, seen, kv_width);
                 }

@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn_flex::FlexTensor;
 
 use super::parallel::{for_each, rows_in_piece};
-use super::simd::{load_some, store_some, vector_fn};
+use super::simd::{Level, load_some, store_some, vector_fn};
 use super::{Operation, contiguous, floats, room, run, tensor};
 
 /// Floats in a piece of work.
@@ -26,7 +26,7 @@ type Saved = (FlexTensor, FlexTensor, Vec<f32>);
 impl Operation<2> for RmsNorm {
     type Saved = Saved;
 
-    fn forward(&self, inputs: [FlexTensor; 2]) -> (FlexTensor, Saved) {
+    fn forward(&self, inputs: [FlexTensor; 2], level: Level) -> (FlexTensor, Saved) {
         let [x, weight] = inputs.map(contiguous);
         let hidden = floats(&weight).len();
         let rows = rows_in_piece(hidden, PIECE);
@@ -38,7 +38,7 @@ impl Operation<2> for RmsNorm {
             .zip(inverse.chunks_mut(rows))
             .collect();
         for_each(pieces, |((x, output), inverse)| {
-            forward(x, floats(&weight), self.eps, output, inverse);
+            forward(level, x, floats(&weight), self.eps, output, inverse);
         });
         let output = tensor(output, x.layout().shape().clone());
         (output, (x, weight, inverse))
@@ -62,7 +62,7 @@ impl Operation<2> for RmsNorm {
             .zip(x_gradient.chunks_mut(rows * hidden).zip(partial.chunks_mut(hidden)))
             .collect();
         for_each(pieces, |(((x, dy), inverse), (dx, dw))| {
-            backward(x, floats(&weight), inverse, dy, dx, dw);
+            backward(Level::widest(), x, floats(&weight), inverse, dy, dx, dw);
         });
         // The pieces' sums, added in row order whoever made them.
         let mut weight_gradient = vec![0.0; hidden];

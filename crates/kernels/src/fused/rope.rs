@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn_flex::FlexTensor;
 
 use super::parallel::{for_each, rows_in_piece};
-use super::simd::{load_some, store_some, vector_fn};
+use super::simd::{Level, load_some, store_some, vector_fn};
 use super::{Operation, constant, contiguous, floats, room, run, tensor};
 
 /// Floats in a piece of work.
@@ -28,7 +28,7 @@ struct Rope {
 }
 
 impl Rope {
-    fn turn(&self, x: FlexTensor, direction: f32) -> FlexTensor {
+    fn turn(&self, level: Level, x: FlexTensor, direction: f32) -> FlexTensor {
         let x = contiguous(x);
         let mut output = room(floats(&x).len());
         let position = self.heads * self.head_dim;
@@ -41,6 +41,7 @@ impl Rope {
         for_each(pieces, |(piece, (x, output))| {
             let first = piece * positions;
             turn(
+                level,
                 x,
                 floats(&self.cos),
                 floats(&self.sin),
@@ -58,8 +59,8 @@ impl Rope {
 impl Operation<1> for Rope {
     type Saved = ();
 
-    fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, ()) {
-        (self.turn(x, 1.0), ())
+    fn forward(&self, [x]: [FlexTensor; 1], level: Level) -> (FlexTensor, ()) {
+        (self.turn(level, x, 1.0), ())
     }
 
     fn backward(
@@ -68,7 +69,7 @@ impl Operation<1> for Rope {
         gradient: FlexTensor,
         _wanted: [bool; 1],
     ) -> [Option<FlexTensor>; 1] {
-        [Some(self.turn(gradient, -1.0))]
+        [Some(self.turn(Level::widest(), gradient, -1.0))]
     }
 }
 

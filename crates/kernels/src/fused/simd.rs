@@ -1,9 +1,10 @@
 //! Vectors of f32 for the kernels: one source, three instruction sets, chosen at run time.
 //!
 //! A kernel is written once against [`Simd`] inside [`vector_fn!`], which compiles it for AVX-512,
-//! for AVX2 with FMA and for the build's base set (SSE2, NEON, Wasm SIMD…), and calls the widest
-//! one the machine has. `EARL_KERNELS_SIMD=portable|avx2` narrows the choice, for tests and
-//! comparisons. Values of the vector types prove that their instructions exist.
+//! for AVX2 with and without FMA and for the build's base set (SSE2, NEON, Wasm SIMD…), and is told
+//! which [`Level`] to run on: [`Level::widest`] is the fastest the machine has, [`Level::exact`] gives
+//! the same bits on every machine and in WebAssembly. `EARL_KERNELS_SIMD=portable|avx2` narrows the
+//! choice, for tests and comparisons. Values of the vector types prove that their instructions exist.
 //! Start at [`Simd`].
 
 use std::sync::OnceLock;
@@ -110,6 +111,16 @@ pub(crate) fn store_some<S: Simd>(s: S, y: &mut [f32], v: S::V) {
     y.copy_from_slice(&lanes[..len]);
 }
 
+/// `a · b`.
+#[inline(always)]
+pub(crate) fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
+    let mut sum = s.splat(0.0);
+    for (a, b) in a.chunks(S::LANES).zip(b.chunks(S::LANES)) {
+        sum = s.fma(load_some(s, a, 0.0), load_some(s, b, 0.0), sum);
+    }
+    s.sum(sum)
+}
+
 /// The build's base instruction set; the compiler turns the arrays into its registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable(());
@@ -193,7 +204,7 @@ impl Simd for Portable {
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx512, Unfused};
 
 /// The instruction set in use, with the proof that it is there.
 #[derive(Clone, Copy)]
@@ -202,14 +213,48 @@ pub(crate) enum Level {
     Avx512(Avx512),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    /// The registers of AVX2, the arithmetic of [`Portable`].
+    #[cfg(target_arch = "x86_64")]
+    Unfused(Unfused),
     Portable(Portable),
 }
 
 impl Level {
-    /// What this machine has, looked up once.
-    pub(crate) fn get() -> Self {
+    /// The fastest this machine has, looked up once: for training.
+    pub(crate) fn widest() -> Self {
         static LEVEL: OnceLock<Level> = OnceLock::new();
         *LEVEL.get_or_init(Self::detect)
+    }
+
+    /// Eight lanes and no fused products, in the widest registers that hold them: for inference. A
+    /// result has the same bits on every machine, natively and in WebAssembly.
+    pub(crate) fn exact() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            static LEVEL: OnceLock<Level> = OnceLock::new();
+            *LEVEL.get_or_init(|| {
+                let portable =
+                    std::env::var("EARL_KERNELS_SIMD").is_ok_and(|wish| wish == "portable");
+                if portable || !is_x86_feature_detected!("avx2") {
+                    return Self::Portable(Portable(()));
+                }
+                // SAFETY: the feature was just detected, and `Unfused` needs no other.
+                Self::Unfused(Unfused(unsafe { Avx2::new() }))
+            })
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        Self::Portable(Portable(()))
+    }
+
+    /// Does it compute what [`Level::exact`] does?
+    pub(crate) fn is_exact(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) | Self::Avx2(_) => false,
+            #[cfg(target_arch = "x86_64")]
+            Self::Unfused(_) => true,
+            Self::Portable(_) => true,
+        }
     }
 
     /// The name that `EARL_KERNELS_SIMD` takes.
@@ -220,6 +265,8 @@ impl Level {
             Self::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Unfused(_) => "avx2 without fma",
             Self::Portable(_) => "portable",
         }
     }
@@ -245,14 +292,14 @@ impl Level {
     }
 }
 
-/// Writes a function that runs its body with the widest instruction set of the machine.
+/// Writes a function that runs its body on the [`Level`] that its caller names first.
 ///
 /// `fn name<S>(s, arg: Type, …) { … }`: in the body, `s` is the set, `S` its type.
 macro_rules! vector_fn {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<$set:ident>($s:ident $(, $arg:ident: $ty:ty)* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
         #[allow(clippy::too_many_arguments, reason = "kernels take slices and sizes, not objects")]
-        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name(level: $crate::fused::simd::Level $(, $arg: $ty)*) $(-> $ret)? {
             use $crate::fused::simd;
 
             #[inline(always)]
@@ -273,13 +320,23 @@ macro_rules! vector_fn {
                 body(s $(, $arg)*)
             }
 
-            match simd::Level::get() {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2")]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
+            fn unfused(s: simd::Unfused $(, $arg: $ty)*) $(-> $ret)? {
+                body(s $(, $arg)*)
+            }
+
+            match level {
                 // SAFETY: the value proves that the machine has the features.
                 #[cfg(target_arch = "x86_64")]
                 simd::Level::Avx512(s) => unsafe { avx512(s $(, $arg)*) },
                 // SAFETY: the value proves that the machine has the features.
                 #[cfg(target_arch = "x86_64")]
                 simd::Level::Avx2(s) => unsafe { avx2(s $(, $arg)*) },
+                // SAFETY: the value proves that the machine has the feature.
+                #[cfg(target_arch = "x86_64")]
+                simd::Level::Unfused(s) => unsafe { unfused(s $(, $arg)*) },
                 simd::Level::Portable(s) => body(s $(, $arg)*),
             }
         }
@@ -287,10 +344,10 @@ macro_rules! vector_fn {
 }
 pub(crate) use vector_fn;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "flex"))]
 #[allow(clippy::float_cmp, reason = "small integers and powers of two are exact")]
 mod tests {
-    use super::{exp, load_some, sigmoid, store_some};
+    use super::{Level, Portable, exp, load_some, sigmoid, store_some};
 
     vector_fn! {
         fn map<S>(s, x: &[f32], y: &mut [f32], logistic: bool) {
@@ -312,7 +369,7 @@ mod tests {
     fn exp_is_within_two_ulp_of_the_true_value() {
         let x: Vec<f32> = (-87_000..88_000).map(|i| i as f32 * 1e-3 + 3.7e-5).collect();
         let mut y = vec![0.0; x.len()];
-        map(&x, &mut y, false);
+        map(Level::widest(), &x, &mut y, false);
         for (&x, &y) in x.iter().zip(&y) {
             let want = f64::from(x).exp();
             let ulp = f64::from(f32::EPSILON) * 2f64.powf(want.log2().floor());
@@ -324,7 +381,7 @@ mod tests {
     fn exp_has_exact_ends() {
         let x = [0.0, f32::NEG_INFINITY, -1e30, -90.0, 1e30];
         let mut y = [1.0; 5];
-        map(&x, &mut y, false);
+        map(Level::widest(), &x, &mut y, false);
         assert_eq!(y[..4], [1.0, 0.0, 0.0, 0.0]);
         assert!(y[4] > 2e38 && y[4].is_finite());
     }
@@ -332,16 +389,31 @@ mod tests {
     #[test]
     fn sigmoid_is_a_half_at_zero_and_saturates() {
         let mut y = [9.0; 3];
-        map(&[0.0, 200.0, -200.0], &mut y, true);
+        map(Level::widest(), &[0.0, 200.0, -200.0], &mut y, true);
         assert_eq!(y[..2], [0.5, 1.0]);
         assert!(y[2] >= 0.0 && y[2] < 1e-37);
+    }
+
+    #[test]
+    fn exact_is_the_portable_arithmetic_bit_for_bit() {
+        let x: Vec<f32> = (0..8_000).map(|i| (i as f32 * 0.377).sin() * 90.0).collect();
+        for logistic in [false, true] {
+            let [mut exact, mut portable] = [vec![0.0; x.len()], vec![0.0; x.len()]];
+            map(Level::exact(), &x, &mut exact, logistic);
+            map(Level::Portable(Portable(())), &x, &mut portable, logistic);
+            let bits = |y: &[f32]| y.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&exact), bits(&portable));
+        }
+        for x in x.chunks_exact(16) {
+            assert_eq!(reduce(Level::exact(), x), reduce(Level::Portable(Portable(())), x));
+        }
     }
 
     #[test]
     fn lanes_add_up_and_the_peak_is_found() {
         let mut x: Vec<f32> = (0..16).map(|i| i as f32).collect();
         x[3] = 100.0;
-        let (sum, peak) = reduce(&x);
+        let (sum, peak) = reduce(Level::widest(), &x);
         let lanes: f32 = if sum > 150.0 { 120.0 } else { 28.0 };
         assert_eq!(sum, lanes - 3.0 + 100.0);
         assert_eq!(peak, 100.0);

@@ -4,7 +4,7 @@ use burn::Tensor;
 use burn_flex::FlexTensor;
 
 use super::parallel::for_each;
-use super::simd::{load_some, sigmoid, store_some, vector_fn};
+use super::simd::{Level, load_some, sigmoid, store_some, vector_fn};
 use super::{Operation, contiguous, floats, floats_mut, room, run, tensor};
 
 /// Floats in a piece of work.
@@ -21,7 +21,7 @@ struct SwiGlu;
 impl Operation<2> for SwiGlu {
     type Saved = [FlexTensor; 2];
 
-    fn forward(&self, inputs: [FlexTensor; 2]) -> (FlexTensor, Self::Saved) {
+    fn forward(&self, inputs: [FlexTensor; 2], level: Level) -> (FlexTensor, Self::Saved) {
         let [gate, up] = inputs.map(contiguous);
         let mut output = room(floats(&gate).len());
         let pieces = floats(&gate)
@@ -29,7 +29,7 @@ impl Operation<2> for SwiGlu {
             .zip(floats(&up).chunks(PIECE))
             .zip(output.chunks_mut(PIECE))
             .collect();
-        for_each(pieces, |((gate, up), output)| forward(gate, up, output));
+        for_each(pieces, |((gate, up), output)| forward(level, gate, up, output));
         let output = tensor(output, gate.layout().shape().clone());
         (output, [gate, up])
     }
@@ -55,7 +55,7 @@ impl Operation<2> for SwiGlu {
                 .zip(up.chunks_mut(PIECE))
                 .collect();
             for_each(pieces, |((gradient, gate), up)| {
-                backward(gradient, gate, up);
+                backward(Level::widest(), gradient, gate, up);
             });
         }
         [Some(gate), Some(up)]

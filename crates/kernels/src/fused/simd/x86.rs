@@ -136,3 +136,54 @@ simd_x86!(
         },
     }
 );
+
+/// AVX2 as [`super::Portable`] computes: products and sums are rounded one by one.
+#[derive(Clone, Copy)]
+pub(crate) struct Unfused(pub(super) Avx2);
+
+/// Hands methods on to the set inside.
+macro_rules! as_inside {
+    ($($name:ident($($arg:ident),+);)+) => {
+        $(
+            #[inline(always)]
+            fn $name(self, $($arg: Self::V),+) -> Self::V {
+                self.0.$name($($arg),+)
+            }
+        )+
+    };
+}
+
+impl Simd for Unfused {
+    type V = __m256;
+    const LANES: usize = Avx2::LANES;
+
+    as_inside! { add(a, b); sub(a, b); mul(a, b); div(a, b); max(a, b); min(a, b); sqrt(x);
+    keep_from(x, floor, value); scale_by_low_bits(value, shifted); }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m256 {
+        self.0.splat(x)
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> __m256 {
+        // SAFETY: as the caller promises.
+        unsafe { self.0.load(p) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: __m256) {
+        // SAFETY: as the caller promises.
+        unsafe { self.0.store(p, v) }
+    }
+    #[inline(always)]
+    fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        self.add(self.mul(a, b), c)
+    }
+    #[inline(always)]
+    fn sum(self, v: __m256) -> f32 {
+        self.0.sum(v)
+    }
+    #[inline(always)]
+    fn peak(self, v: __m256) -> f32 {
+        self.0.peak(v)
+    }
+}
