@@ -11,12 +11,12 @@ use crate::checkpoint::{TensorMap, apply};
 use crate::compose::{self, Composed};
 use crate::config::ModelConfig;
 use crate::error::ModelError;
-use crate::ids::{CodeGrid, CodeId, Seed, TokenId};
+use crate::ids::{CodeGrid, Seed, TokenId};
 use crate::image::{background_colour, fit};
-use crate::lm::{Chunk, KvCache, LanguageModel, SeeingHead, to_host};
+use crate::lm::{LanguageModel, SeeingHead};
 use crate::plan::forced_tokens;
-use crate::sample::{Chosen, judge_code, judge_control, pick_code, pick_control, token_key};
-use crate::sequence::{self, Expect, Grammar, Meaning, Slot, Step, Vocabulary};
+use crate::sequence::{self, Step, Vocabulary};
+use crate::session::{Given, Session};
 use crate::sight::Sight;
 use crate::vision::LayeredVq;
 use burn::tensor::{Device, Tensor};
@@ -54,6 +54,31 @@ pub struct EditRequest {
     /// it plan for itself.
     #[serde(default)]
     pub plan: Option<Vec<PlanStep>>,
+    /// Most codes of the source that are read ahead of being chosen (modes `full` and `think`): fewer
+    /// passes, the same tokens on the CPU. 0 reads none.
+    #[serde(default = "default_ahead")]
+    pub ahead: usize,
+}
+
+/// Codes read ahead unless an edit says otherwise.
+pub const AHEAD: usize = 32;
+
+fn default_ahead() -> usize {
+    AHEAD
+}
+
+impl Default for EditRequest {
+    /// No instruction, greedy, seed 0, with drafts.
+    fn default() -> Self {
+        Self {
+            instruction: String::new(),
+            mode: Mode::default(),
+            seed: Seed(0),
+            temperature: 0.0,
+            plan: None,
+            ahead: AHEAD,
+        }
+    }
 }
 
 /// One generated token.
@@ -73,6 +98,8 @@ pub struct EditEvent {
     pub forced: bool,
     /// The token as people read it.
     pub label: String,
+    /// A code that was read ahead of being chosen, as the source's own, and was right.
+    pub accepted: bool,
     /// Row and column, if it stands on the canvas.
     pub cell: Option<(usize, usize)>,
     /// Cells this token completed, decoded for a preview.
@@ -142,12 +169,22 @@ pub const VISION_PREFIX: &str = "vision.";
 const MAX_TEMPERATURE: f32 = 5.0;
 
 impl Editor {
-    /// Loads a bundle onto a device.
+    /// Loads a bundle onto a device. On the CPU it computes in integers, with the same tokens on every
+    /// machine (see [`LanguageModel::pack`]).
     ///
     /// # Errors
     /// [`ModelError::Config`] or [`ModelError::Tensors`] if the bundle is no model of this kind.
     pub fn load(bundle: &Bundle, device: &Device) -> Result<Self, ModelError> {
-        Self::from_tensors(bundle.config()?, &bundle.tensors()?, device)
+        Ok(Self::from_tensors(bundle.config()?, &bundle.tensors()?, device)?.pack())
+    }
+
+    /// The same model for inference: see [`LanguageModel::pack`].
+    #[must_use]
+    pub fn pack(self) -> Self {
+        if !earl_kernels::quant_linear::runs_on(&self.lm.device()) {
+            return self;
+        }
+        Self { lm: self.lm.pack(), seeing: self.seeing.map(SeeingHead::pack), ..self }
     }
 
     /// A model from its configuration and named tensors.
@@ -296,177 +333,5 @@ impl Editor {
         let things = list(sight.things(&self.vocabulary));
         let things = if things.is_empty() { "nothing known".to_owned() } else { things };
         Ok(format!("the picture does not seem to show: {doubted}; seen: {things}"))
-    }
-}
-
-/// What of a program is not the model's to choose.
-struct Given<'a> {
-    /// The first control tokens, in order: a plan.
-    planned: std::vec::IntoIter<TokenId>,
-    /// The first tokens, as an edit that was stopped chose them.
-    decided: &'a [TokenId],
-}
-
-impl Given<'_> {
-    /// The next token, if the plan or the grammar leaves no choice.
-    fn only(&mut self, expect: &Expect) -> Option<TokenId> {
-        let Expect::Control(allowed) = expect else { return None };
-        self.planned.next().or_else(|| (allowed.len() == 1).then(|| allowed[0]))
-    }
-}
-
-/// One edit in progress: what has been read, and the pointer's keys.
-struct Session<'a> {
-    editor: &'a Editor,
-    source: &'a CodeGrid,
-    cache: KvCache,
-    pointer_keys: Tensor<3>,
-    /// The source's middle layer, `[1, cells, hidden]`.
-    seen: Tensor<3>,
-    /// Program tokens already in the cache.
-    read: usize,
-    forwards: usize,
-    /// Of the tokens chosen so far.
-    log_prob: f64,
-}
-
-impl<'a> Session<'a> {
-    /// Reads the source picture and the instruction.
-    fn open(editor: &'a Editor, source: &'a CodeGrid, words: &[usize]) -> Self {
-        let (lm, vocabulary) = (&editor.lm, &editor.vocabulary);
-        let mut cache = lm.cache();
-        let read = lm.forward(&sequence::source_chunk(vocabulary, &[source]), &mut cache, false);
-        let pointer_keys = lm.pointer_keys(read.last);
-        drop(lm.forward(&sequence::words_chunk(vocabulary, &[words]), &mut cache, false));
-        let seen = read.seen;
-        Self { editor, source, cache, pointer_keys, seen, read: 0, forwards: 2, log_prob: 0.0 }
-    }
-
-    /// Writes the program.
-    async fn write(
-        &mut self,
-        request: &EditRequest,
-        mut given: Given<'_>,
-        behind: [u8; 3],
-        on_event: &mut impl AsyncFnMut(&EditEvent) -> ControlFlow<()>,
-    ) -> Result<Vec<TokenId>, ModelError> {
-        let vocabulary = &self.editor.vocabulary;
-        let mut grammar = Grammar::new(vocabulary, request.mode);
-        let mut program: Vec<TokenId> = Vec::new();
-        let mut drawn: Vec<(usize, usize, CodeId)> = Vec::new();
-        loop {
-            let place = grammar.slot();
-            let expect = grammar.expect();
-            if expect == Expect::Nothing {
-                return Ok(program);
-            }
-            let only = given.only(&expect);
-            let decided = given.decided.get(program.len()).copied();
-            let chosen = match only {
-                Some(token) => Chosen::only(decided.unwrap_or(token)),
-                None => self.next(&program, &expect, request, decided).await?,
-            };
-            let token = chosen.token;
-            grammar.push(token)?;
-            program.push(token);
-            let meaning = vocabulary.meaning(token);
-            if let (Some(Meaning::Code(code)), Some(row), Some(col)) =
-                (meaning, place.row, place.col)
-            {
-                drawn.push((row, col, code));
-            }
-            let row_ends = drawn.len() >= vocabulary.grid();
-            let box_ends = !drawn.is_empty() && grammar.slot().row.is_none();
-            let finished =
-                if row_ends || box_ends { std::mem::take(&mut drawn) } else { Vec::new() };
-            let cell = match meaning {
-                Some(Meaning::Cell(row, col)) => Some((row, col)),
-                _ => place.row.zip(place.col),
-            };
-            let event = EditEvent {
-                index: program.len() - 1,
-                id: token,
-                source: self.source_at(meaning, place),
-                log_prob: chosen.log_prob,
-                entropy: chosen.entropy,
-                forced: only.or(decided).is_some(),
-                label: vocabulary.label(token),
-                cell,
-                previews: self.previews(&finished, behind),
-            };
-            if on_event(&event).await.is_break() {
-                return Err(ModelError::Stopped { tokens: program.len() });
-            }
-        }
-    }
-
-    /// The source's code where a code token stands.
-    fn source_at(&self, meaning: Option<Meaning>, place: Slot) -> Option<TokenId> {
-        let (Some(Meaning::Code(_)), Some(row), Some(col)) = (meaning, place.row, place.col) else {
-            return None;
-        };
-        let code = self.source.codes.get(self.source.index(row, col))?;
-        Some(self.editor.vocabulary.code(*code))
-    }
-
-    /// The next token: reads what was written and not yet read, then chooses, unless it is `given`.
-    async fn next(
-        &mut self,
-        program: &[TokenId],
-        expect: &Expect,
-        request: &EditRequest,
-        given: Option<TokenId>,
-    ) -> Result<Chosen, ModelError> {
-        let (lm, vocabulary) = (&self.editor.lm, &self.editor.vocabulary);
-        let hidden = self.read(program, request.mode)?; // [1, 1, hidden]
-        let width = hidden.dims()[2];
-        let flat = hidden.clone().reshape([1, width]);
-        let (key, temperature) = (token_key(request.seed, program.len()), request.temperature);
-        let chosen = if let Expect::Control(allowed) = expect {
-            let pointers = lm.pointer_logits(hidden, self.pointer_keys.clone()); // [1, 1, cells]
-            let cells = pointers.dims()[2];
-            let logits = to_host(lm.control_logits(flat, pointers.reshape([1, cells]))).await?;
-            match given {
-                Some(token) => Some(judge_control(&logits, allowed, token)),
-                None => pick_control(&logits, allowed, temperature, key),
-            }
-        } else {
-            let logits = to_host(lm.code_logits(flat)).await?;
-            match given {
-                Some(token) => Some(judge_code(vocabulary, &logits, token)),
-                None => pick_code(vocabulary, &logits, temperature, key),
-            }
-        };
-        let chosen = chosen.ok_or(ModelError::NotANumber { index: program.len() })?;
-        self.log_prob += chosen.log_prob;
-        Ok(chosen)
-    }
-
-    /// Reads the program's unread tail; the last token's hidden state, `[1, 1, hidden]`.
-    fn read(&mut self, program: &[TokenId], mode: Mode) -> Result<Tensor<3>, ModelError> {
-        let vocabulary = &self.editor.vocabulary;
-        let first = 1 + self.editor.config.text.max_words;
-        let mut grammar = Grammar::new(vocabulary, mode);
-        let mut chunk = Chunk { batch: 1, seq: program.len() - self.read, ..Chunk::default() };
-        for (at, &token) in program.iter().enumerate() {
-            grammar.push(token)?;
-            if at >= self.read {
-                chunk.ids.push(token);
-                chunk.times.push(first + at);
-                chunk.slots.push(sequence::layout::input_slot(vocabulary, &grammar, token));
-            }
-        }
-        self.read = program.len();
-        self.forwards += 1;
-        let last = self.editor.lm.forward(&chunk, &mut self.cache, true).last;
-        Ok(last.slice([0..1, chunk.seq - 1..chunk.seq]))
-    }
-
-    fn previews(&self, cells: &[(usize, usize, CodeId)], behind: [u8; 3]) -> Vec<CellPreview> {
-        let layer = |code: CodeId| self.editor.tokenizer.layer(code);
-        cells
-            .iter()
-            .map(|&(row, col, code)| CellPreview { row, col, rgb: layer(code).over(behind) })
-            .collect()
     }
 }

@@ -23,6 +23,7 @@ pub mod lm;
 pub mod plan;
 pub mod sample;
 pub mod sequence;
+mod session;
 pub mod sight;
 pub mod text;
 pub mod vision;

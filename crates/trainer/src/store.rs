@@ -19,6 +19,8 @@ pub(crate) struct Stored {
     pub tensors: TensorMap,
     /// SHA-256 of the manifest or file, hex.
     pub sha256: String,
+    /// A bundle, made to be used: its editor computes as the page does, in integers.
+    pub is_bundle: bool,
 }
 
 impl Stored {
@@ -52,6 +54,7 @@ impl Stored {
             config: bundle.config()?,
             tensors: bundle.tensors()?,
             sha256: bundle.hash().to_owned(),
+            is_bundle: true,
         })
     }
 
@@ -66,15 +69,16 @@ impl Stored {
             .with_context(|| format!("configuration inside `{}`", path.display()))?;
         config.check()?;
         let sha256 = earl_model::checkpoint::bundle::hex_sha256(&bytes);
-        Ok(Self { config, tensors, sha256 })
+        Ok(Self { config, tensors, sha256, is_bundle: false })
     }
 
-    /// The model, ready to edit.
+    /// The model, ready to edit; a bundle's gives the tokens it gives on every machine and in the page.
     ///
     /// # Errors
     /// If its tensors do not fit its configuration.
     pub(crate) fn editor(&self, device: &Device) -> Result<Editor> {
-        Ok(Editor::from_tensors(self.config.clone(), &self.tensors, device)?)
+        let editor = Editor::from_tensors(self.config.clone(), &self.tensors, device)?;
+        Ok(if self.is_bundle { editor.pack() } else { editor })
     }
 
     /// The tensors below a prefix.

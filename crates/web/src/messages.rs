@@ -1,6 +1,6 @@
 //! What crosses the boundary to JavaScript; `web/types.d.ts` names the same fields.
 
-use earl_model::editor::{CellPreview, EditEvent, PlanStep};
+use earl_model::editor::{AHEAD, CellPreview, EditEvent, PlanStep};
 use earl_model::{EditOutcome, EditRequest, Mode, Seed, TokenId};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,8 @@ pub(crate) struct Options {
     /// The plan to carry out, as [`Edited`] gives it.
     #[serde(default)]
     pub(crate) plan: Option<Vec<PlanStep>>,
+    /// Most codes of the source that are read ahead.
+    pub(crate) ahead: Option<usize>,
     /// Tokens of the same edit that are decided already.
     pub(crate) decided: Vec<TokenId>,
 }
@@ -27,6 +29,7 @@ impl Options {
             seed: Seed(self.seed),
             temperature: self.temperature,
             plan: self.plan.clone(),
+            ahead: self.ahead.unwrap_or(AHEAD),
         }
     }
 }
@@ -57,6 +60,7 @@ pub(crate) struct Token<'a> {
     log_prob: f64,
     entropy: f64,
     forced: bool,
+    accepted: bool,
     label: &'a str,
     cell: Option<(usize, usize)>,
     previews: &'a [CellPreview],
@@ -71,6 +75,7 @@ impl<'a> Token<'a> {
             log_prob: event.log_prob,
             entropy: event.entropy,
             forced: event.forced,
+            accepted: event.accepted,
             label: &event.label,
             cell: event.cell,
             previews: &event.previews,

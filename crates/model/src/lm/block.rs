@@ -3,10 +3,13 @@
 //! Source: Llama / Emu3 blocks; no biases.
 
 use super::rope::Rotary;
+use crate::checkpoint::quantize::{Dtype, quantize};
 use crate::config::LmConfig;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use earl_kernels::PackedMatrix;
+use earl_kernels::quant_linear::{Bits, Segment};
+use std::sync::Arc;
 
 /// A linear map without bias.
 #[derive(Module, Debug)]
@@ -37,6 +40,20 @@ impl Linear {
         Self::new(Tensor::zeros([inputs, outputs], device))
     }
 
+    /// The same map with its weights in 8 bits: for inference on the CPU.
+    #[must_use]
+    pub fn pack(self) -> Self {
+        if self.packed.is_some() {
+            return self;
+        }
+        let device = self.weight.val().device();
+        let weights = self.weight.val().transpose(); // [outputs, inputs]
+        match pack(weights) {
+            Some(weights) => Self::packed(weights, &device),
+            None => self,
+        }
+    }
+
     /// `[batch, seq, inputs]` → `[batch, seq, outputs]`.
     #[must_use]
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
@@ -45,6 +62,15 @@ impl Linear {
             None => earl_kernels::linear(x, self.weight.val()),
         }
     }
+}
+
+/// A table of floats, `[rows, width]`, in 8 bits; `None` if it is empty or can't be read back.
+pub(super) fn pack(table: Tensor<2>) -> Option<PackedMatrix> {
+    let width = table.dims()[1];
+    let values: Vec<f32> = table.into_data().try_to_vec().ok()?;
+    let (codes, scales) = quantize(&values, width, Dtype::Q8);
+    let all = Segment { range: 0..codes.len(), bytes: Arc::new(codes) };
+    PackedMatrix::new(Bits::Eight, width, &[all], scales).ok()
 }
 
 /// The tensors of one block.
@@ -93,6 +119,21 @@ impl Block {
             down_proj: Linear::zeros(config.intermediate_size, width, device),
             head_dim: config.head_dim,
             eps: config.rms_norm_eps,
+        }
+    }
+
+    /// The same block with its maps in 8 bits.
+    #[must_use]
+    pub fn pack(self) -> Self {
+        Self {
+            q_proj: self.q_proj.pack(),
+            k_proj: self.k_proj.pack(),
+            v_proj: self.v_proj.pack(),
+            o_proj: self.o_proj.pack(),
+            gate_proj: self.gate_proj.pack(),
+            up_proj: self.up_proj.pack(),
+            down_proj: self.down_proj.pack(),
+            ..self
         }
     }
 

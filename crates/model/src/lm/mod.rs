@@ -30,7 +30,7 @@ use crate::sequence::grammar::{PARTS, Slot};
 use crate::sequence::vocabulary::Vocabulary;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use earl_kernels::{NO_ROW, Packing, gather_sum};
+use earl_kernels::{NO_ROW, PackedMatrix, Packing, gather_sum};
 use std::sync::Arc;
 
 /// Tokens of one chunk for a batch, with their places; rows of equal length.
@@ -88,6 +88,9 @@ pub struct LanguageModel {
     pub pointer_query: Linear,
     /// Pointer: key of a source cell.
     pub pointer_key: Linear,
+    /// The tables of control ids and codes as heads in 8 bits, where the model is packed.
+    #[module(skip)]
+    heads: Option<[PackedMatrix; 2]>,
     #[module(skip)]
     config: ModelConfig,
     #[module(skip)]
@@ -112,8 +115,28 @@ impl LanguageModel {
             norm: Param::from_tensor(Tensor::zeros([width], device)),
             pointer_query: Linear::zeros(width, POINTER_DIM, device),
             pointer_key: Linear::zeros(width, POINTER_DIM, device),
+            heads: None,
             config: config.clone(),
             first_cell: vocabulary.first_cell(),
+        }
+    }
+
+    /// The same decoder for inference on the CPU: every product of weights in integers (see
+    /// [`earl_kernels::quant_linear`](mod@earl_kernels::quant_linear)), so that its tokens are the same
+    /// on every machine, natively and in WebAssembly. On other devices nothing changes.
+    #[must_use]
+    pub fn pack(self) -> Self {
+        if !earl_kernels::quant_linear::runs_on(&self.device()) {
+            return self;
+        }
+        let heads = [&self.control, &self.codes].map(|table| block::pack(table.val()));
+        let [Some(control), Some(codes)] = heads else { return self };
+        Self {
+            layers: self.layers.into_iter().map(Block::pack).collect(),
+            pointer_query: self.pointer_query.pack(),
+            pointer_key: self.pointer_key.pack(),
+            heads: Some([control, codes]),
+            ..self
         }
     }
 
@@ -205,12 +228,17 @@ impl LanguageModel {
     #[must_use]
     pub fn control_logits(&self, hidden: Tensor<2>, pointers: Tensor<2>) -> Tensor<2> {
         let n = hidden.dims()[0];
-        let logits = tied(hidden, &self.control); // [n, control]
+        let logits = self.word_logits(hidden); // [n, control]
         let cells = pointers.dims()[1];
         let first = self.first_cell;
         let words = logits.clone().slice([0..n, 0..first]);
         let cells = logits.slice([0..n, first..first + cells]) + pointers;
         Tensor::cat(vec![words, cells], 1)
+    }
+
+    /// Likeness to the control ids' embeddings alone: `[n, hidden]` → `[n, control]`.
+    pub(super) fn word_logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        tied(hidden, &self.control, self.heads.as_ref().map(|[control, _]| control))
     }
 
     /// Logits over the codes.
@@ -219,13 +247,18 @@ impl LanguageModel {
     /// - `hidden`: `[n, hidden]`; returns `[n, codes]`
     #[must_use]
     pub fn code_logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        tied(hidden, &self.codes)
+        tied(hidden, &self.codes, self.heads.as_ref().map(|[_, codes]| codes))
     }
 }
 
 /// Logits against the rows of a table: `[n, hidden]` → `[n, rows]`.
-fn tied(hidden: Tensor<2>, table: &Param<Tensor<2>>) -> Tensor<2> {
-    earl_kernels::linear_tied(hidden.unsqueeze(), table.val()).squeeze_dim(0)
+fn tied(hidden: Tensor<2>, table: &Param<Tensor<2>>, packed: Option<&PackedMatrix>) -> Tensor<2> {
+    let hidden = hidden.unsqueeze(); // [1, n, hidden]
+    let logits = match packed {
+        Some(packed) => earl_kernels::quant_linear(hidden, packed, 0..packed.rows()),
+        None => earl_kernels::linear_tied(hidden, table.val()),
+    };
+    logits.squeeze_dim(0)
 }
 
 /// Reads a float tensor back to the host.

@@ -25,7 +25,7 @@ impl LanguageModel {
     #[must_use]
     pub fn pointer_logits(&self, hidden: Tensor<3>, keys: Tensor<3>) -> Tensor<3> {
         let queries = self.pointer_query.forward(hidden); // [batch, seq, pointer]
-        queries.matmul(keys.swap_dims(1, 2)).div_scalar((POINTER_DIM as f64).sqrt())
+        earl_kernels::scores(queries, keys).div_scalar((POINTER_DIM as f64).sqrt())
     }
 
     /// Pointer logits of some tokens of a packed row, each towards the cells of its source.

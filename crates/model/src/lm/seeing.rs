@@ -55,6 +55,17 @@ impl SeeingHead {
         }
     }
 
+    /// The same heads in 8 bits, as [`LanguageModel::pack`].
+    #[must_use]
+    pub fn pack(self) -> Self {
+        Self {
+            name: self.name.pack(),
+            tint: self.tint.pack(),
+            part: self.part.pack(),
+            free: self.free.pack(),
+        }
+    }
+
     /// `seen`: `[batch, cells, hidden]` of the source chunk → logits of `batch · cells` cells.
     #[must_use]
     pub fn forward(&self, seen: Tensor<3>, lm: &LanguageModel) -> Seen {
@@ -74,7 +85,7 @@ impl SeeingHead {
     }
 
     fn score_names(&self, normed: Tensor<3>, lm: &LanguageModel) -> Tensor<2> {
-        flat(earl_kernels::linear_tied(self.name.forward(normed), lm.control.val()))
+        lm.word_logits(flat(self.name.forward(normed)))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::run_dir::write_file;
 use crate::store::Stored;
 use anyhow::{Context, Result, bail};
 use earl_model::checkpoint::bundle::hex_sha256;
+use earl_model::editor::AHEAD;
 use earl_model::files::encode_png;
 use earl_model::{EditOutcome, EditRequest, Editor, Mode, PlanStep, Seed};
 use rayon::prelude::*;
@@ -51,9 +52,10 @@ pub(crate) struct Args {
     /// With a published model: about how many pixels the edit has.
     #[arg(long, value_name = "PIXELS", default_value_t = 65_536)]
     area: u64,
-    /// With a published model: read this many of the source's codes ahead as a draft.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    ahead: usize,
+    /// Read at most this many of the source's codes ahead as a draft, where the whole picture is
+    /// written: fewer passes, the same edit [default: 32, 0 with a published model].
+    #[arg(long, value_name = "N")]
+    ahead: Option<usize>,
     /// Seed of every random draw.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -236,6 +238,7 @@ impl Workbench<'_> {
             seed: Seed(seed),
             temperature: self.temperature(),
             plan: asked.plan.clone(),
+            ahead: self.args.ahead.unwrap_or(AHEAD),
         };
         Ok(pollster::block_on(editor.edit(source, &request, &mut |_| ControlFlow::Continue(())))?)
     }

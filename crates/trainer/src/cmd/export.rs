@@ -13,7 +13,7 @@ use earl_model::checkpoint::quantize::Dtype;
 use earl_model::checkpoint::safetensors;
 use earl_model::editor::VISION_PREFIX;
 use earl_model::emu3::Precision;
-use earl_model::{EditRequest, Editor, Mode, Seed};
+use earl_model::{EditRequest, Editor, Mode};
 use earl_scenes::{Split, example, render};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -161,9 +161,7 @@ fn same_codes(before: &Stored, after: &Stored) -> Result<serde_json::Value> {
         let request = EditRequest {
             instruction: example.instruction,
             mode: Mode::Full,
-            seed: Seed(0),
-            temperature: 0.0,
-            plan: None,
+            ..EditRequest::default()
         };
         let edit = |editor: &Editor| {
             pollster::block_on(editor.edit(&source, &request, &mut |_| ControlFlow::Continue(())))

@@ -216,7 +216,7 @@ pub(crate) fn edit(
             mode,
             seed: Seed(seed),
             temperature,
-            plan: None,
+            ..EditRequest::default()
         };
         let go_on = &mut |_: &EditEvent| ControlFlow::Continue(());
         let outcome = pollster::block_on(editor.edit(&item.source, &request, go_on));

@@ -89,9 +89,7 @@ fn write_plan(editor: &Editor, example: &Example) -> Option<Vec<Step>> {
     let request = EditRequest {
         instruction: example.instruction.clone(),
         mode: Mode::Local,
-        seed: Seed(0),
-        temperature: 0.0,
-        plan: None,
+        ..EditRequest::default()
     };
     let source = earl_scenes::render(&example.scene, example.style);
     let outcome =

@@ -3,7 +3,7 @@
 use crate::device::DeviceName;
 use crate::store::Stored;
 use anyhow::Result;
-use earl_model::{EditEvent, EditRequest, Editor, Mode, Seed};
+use earl_model::{EditEvent, EditRequest, Editor, Mode};
 use earl_scenes::{Split, example, render};
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
@@ -40,13 +40,8 @@ fn edits(editor: &Editor, mode: Mode, limit: u64) -> Result<Value> {
     for index in 0..limit {
         let example = example(0, index, Split::Seen, None);
         let source = render(&example.scene, example.style);
-        let request = EditRequest {
-            instruction: example.instruction,
-            mode,
-            seed: Seed(0),
-            temperature: 0.0,
-            plan: None,
-        };
+        let request =
+            EditRequest { instruction: example.instruction, mode, ..EditRequest::default() };
         let mut ignore = |_: &EditEvent| ControlFlow::Continue(());
         let start = Instant::now();
         let outcome = pollster::block_on(editor.edit(&source, &request, &mut ignore))?;

@@ -126,8 +126,6 @@ pub(super) fn refuse_flags(args: &Args) -> Result<()> {
         "--region"
     } else if args.vision.is_some() {
         "--vision"
-    } else if args.ahead > 0 {
-        "--ahead"
     } else {
         return Ok(());
     };
@@ -245,14 +243,15 @@ fn write(
         progress.step(step.place as u64 + 1, "codes");
         true
     };
-    let drafts = args.ahead > 0 && size == (source.height, source.width);
+    let ahead = args.ahead.unwrap_or(0);
+    let drafts = ahead > 0 && size == (source.height, source.width);
     let (written, drafted) = if drafts {
         let future = generate_drafted(
             &model.lm,
             &ids,
             &request,
             &source.codes,
-            args.ahead,
+            ahead,
             &sampling,
             &mut watch,
         );
