@@ -3,7 +3,8 @@
 
 use burn::tensor::Device;
 use earl_model::batch::{Draw, Prompt, write_programs};
-use earl_model::checkpoint::bundle::Bundle;
+use earl_model::checkpoint::bundle::{Bundle, Manifest, hex_sha256};
+use earl_model::checkpoint::known::Agreement;
 use earl_model::{EditEvent, EditOutcome, EditRequest, Editor, Mode, ModelError, PlanStep, Seed};
 use earl_scenes::{Example, Object, Split, classes, example, judge, render};
 use std::ops::ControlFlow;
@@ -121,13 +122,14 @@ fn a_batch_writes_what_single_edits_write() {
             let single = pollster::block_on(editor.edit(&source, &request, go_on)).unwrap();
             assert_eq!(written.program, single.program, "{}", request.instruction);
             let log_prob: f64 = written.choices.iter().map(|choice| choice.log_prob).sum();
-            // Sentences are padded to the longest of the batch, which shifts sums by a last bit.
-            assert!((log_prob - single.log_prob).abs() < 1e-5, "{log_prob} {}", single.log_prob);
+            // Sentences are padded to the longest of the batch, which changes last bits of sums, and
+            // where one falls between two codes of an activation, more.
+            assert!((log_prob - single.log_prob).abs() < 1e-3, "{log_prob} {}", single.log_prob);
         }
     }
 }
 
-/// Drafts: fewer passes, the same tokens and log-probabilities, bit for bit.
+/// W3: drafts: fewer passes, the same tokens and log-probabilities, bit for bit.
 #[test]
 fn codes_read_ahead_change_nothing() {
     let editor = editor();
@@ -164,6 +166,48 @@ fn codes_read_ahead_change_nothing() {
         }
         assert!(places > 2 * forwards, "{mode:?}: {places} tokens in {forwards} passes");
     }
+}
+
+/// The bundle with bits of its first query weight flipped.
+fn flipped(bits: u8) -> Bundle {
+    let mut manifest: Manifest =
+        serde_json::from_slice(&std::fs::read(folder().join("manifest.json")).unwrap()).unwrap();
+    let weight = "lm.layers.0.q_proj.weight";
+    let weight = manifest.tensors.iter().find(|tensor| tensor.name == weight).unwrap();
+    let mut chunks: Vec<Vec<u8>> = manifest
+        .chunks
+        .iter()
+        .map(|chunk| std::fs::read(folder().join(chunk.path())).unwrap())
+        .collect();
+    chunks[0][weight.offset as usize] ^= bits;
+    manifest.chunks[0].sha256 = hex_sha256(&chunks[0]);
+    let mut chunks = chunks.into_iter();
+    let manifest = serde_json::to_vec(&manifest).unwrap();
+    Bundle::open(&manifest, |_| Ok(chunks.next().unwrap())).unwrap()
+}
+
+/// W2: the answers the bundle tells come out, to the last bit; the page asks for the same ones.
+#[test]
+fn known_answers_come_out_to_the_last_bit() {
+    let bundle = flipped(0);
+    let editor = Editor::load(&bundle, &Device::flex()).unwrap();
+    let known = &bundle.manifest().kat;
+    assert_eq!(known.len(), 12);
+    for known in known {
+        let agreement = pollster::block_on(known.check(&editor)).unwrap();
+        let same = Agreement { tokens: true, pixels: true, exact: true };
+        assert_eq!(agreement, same, "{}", known.instruction);
+    }
+}
+
+/// W2: one bit of one weight shows.
+#[test]
+fn a_changed_bit_of_a_weight_breaks_known_answers() {
+    let bundle = flipped(1 << 6);
+    let editor = Editor::load(&bundle, &Device::flex()).unwrap();
+    let known = bundle.manifest().kat[..4].iter();
+    let exact = known.filter(|known| pollster::block_on(known.check(&editor)).unwrap().exact);
+    assert_eq!(exact.count(), 0);
 }
 
 #[test]

@@ -11,10 +11,11 @@ mod pictures;
 
 use burn::tensor::Device;
 use earl_model::checkpoint::bundle::Bundle;
+use earl_model::checkpoint::known::{Agreement, KnownAnswer};
 use earl_model::files::on_white;
 use earl_model::{EditEvent, Editor, ModelError};
 use error::to_js;
-use messages::{Edited, Info, Options, Token};
+use messages::{Agrees, Edited, Info, Known, Options, Token};
 pub use pictures::{decode, encode, sha256};
 use std::ops::ControlFlow;
 use wasm_bindgen::prelude::*;
@@ -35,6 +36,7 @@ pub fn start() {
 pub struct WebEditor {
     editor: Editor,
     model_hash: String,
+    known: Vec<KnownAnswer>,
 }
 
 /// Loads a bundle: the manifest's bytes and its chunks as `Uint8Array`s, in the manifest's order.
@@ -56,7 +58,8 @@ pub async fn load(manifest: Vec<u8>, chunks: js_sys::Array) -> Result<WebEditor,
     let bundle = bundle.map_err(|error| to_js(&error))?;
     let device = device().await.map_err(|error| to_js(&error))?;
     let editor = Editor::load(&bundle, &device).map_err(|error| to_js(&error))?;
-    Ok(WebEditor { editor, model_hash: bundle.hash().to_owned() })
+    let known = bundle.manifest().kat.clone();
+    Ok(WebEditor { editor, model_hash: bundle.hash().to_owned(), known })
 }
 
 #[cfg(feature = "gpu")]
@@ -94,8 +97,29 @@ impl WebEditor {
         Ok(serde_wasm_bindgen::to_value(&info)?)
     }
 
+    /// The edits whose outcome the model tells: `[{ instruction, mode, temperature, sure }]`.
+    ///
+    /// # Errors
+    /// If the list can't be made.
+    pub fn known(&self) -> Result<JsValue, JsValue> {
+        let list: Vec<Known<'_>> = self.known.iter().map(Known::of).collect();
+        Ok(serde_wasm_bindgen::to_value(&list)?)
+    }
+
+    /// Asks for a known answer again: `{ tokens, pixels, exact }`, whether each is the same.
+    ///
+    /// # Errors
+    /// An object `{ code, message, hint }`.
+    pub async fn check_known(&self, at: usize) -> Result<JsValue, JsValue> {
+        let missing = || ModelError::Option { name: "known", problem: format!("has no {at}") };
+        let known = self.known.get(at).ok_or_else(missing).map_err(|error| to_js(&error))?;
+        let Agreement { tokens, pixels, exact } =
+            known.check(&self.editor).await.map_err(|error| to_js(&error))?;
+        Ok(serde_wasm_bindgen::to_value(&Agrees { tokens, pixels, exact })?)
+    }
+
     /// Edits a picture, `width` × `height` RGBA bytes. `options` is
-    /// `{ instruction, mode, seed, temperature, decided }`; `on_token` gets every token, may return a
+    /// `{ instruction, mode, seed, temperature, plan, ahead, decided }`; `on_token` gets every token, may return a
     /// promise to be waited for, and stops the edit with `false`. Resolves to the edit's facts with
     /// `source` and `edited` (RGBA bytes of the canvas).
     ///

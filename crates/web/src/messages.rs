@@ -1,5 +1,6 @@
 //! What crosses the boundary to JavaScript; `web/types.d.ts` names the same fields.
 
+use earl_model::checkpoint::known::KnownAnswer;
 use earl_model::editor::{AHEAD, CellPreview, EditEvent, PlanStep};
 use earl_model::{EditOutcome, EditRequest, Mode, Seed, TokenId};
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,30 @@ pub(crate) struct Info<'a> {
     pub(crate) tints: &'a [String],
     pub(crate) backgrounds: &'a [String],
     pub(crate) words: &'a [String],
+}
+
+/// A known answer.
+#[derive(Serialize)]
+pub(crate) struct Known<'a> {
+    instruction: &'a str,
+    mode: Mode,
+    temperature: f32,
+    sure: bool,
+}
+
+impl<'a> Known<'a> {
+    pub(crate) fn of(known: &'a KnownAnswer) -> Self {
+        let KnownAnswer { mode, temperature, sure, .. } = *known;
+        Self { instruction: &known.instruction, mode, temperature, sure }
+    }
+}
+
+/// Whether an edit gives its known answer.
+#[derive(Serialize)]
+pub(crate) struct Agrees {
+    pub(crate) tokens: bool,
+    pub(crate) pixels: bool,
+    pub(crate) exact: bool,
 }
 
 /// One generated token.

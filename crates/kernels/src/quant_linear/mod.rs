@@ -14,6 +14,10 @@
 mod activations;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg_attr(
+    all(target_arch = "wasm32", target_feature = "simd128"),
+    allow(dead_code, reason = "the vectors' specification")
+)]
 mod scalar;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
@@ -288,6 +292,7 @@ impl Tile<'_> {
 /// Which instructions are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kernel {
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
     Scalar,
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Proof),
@@ -323,6 +328,7 @@ impl Kernel {
     /// `results[i · tile.rows + j]` = activations' row `i` · tile's row `j`.
     fn run(self, tile: &Tile<'_>, x: &Activations, results: &mut [f32]) {
         match self {
+            #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
             Self::Scalar => scalar::run(tile, x, results),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(proof) => avx2::run(proof, tile, x, results),
@@ -336,6 +342,7 @@ impl Kernel {
 #[must_use]
 pub fn instructions() -> &'static str {
     match Kernel::get() {
+        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
         Kernel::Scalar => "scalar",
         #[cfg(target_arch = "x86_64")]
         Kernel::Avx2(_) => "avx2",

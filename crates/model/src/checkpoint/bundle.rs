@@ -8,6 +8,7 @@
 //! fetched or allocated, every chunk is hashed. Bytes only: where they come from is the caller's
 //! business. The format is described in `docs/BUNDLE.md`.
 
+use super::known::KnownAnswer;
 use super::quantize::{BLOCK, Dtype, dequantize};
 use super::{HostTensor, TensorMap};
 use crate::config::ModelConfig;
@@ -52,6 +53,9 @@ pub struct Manifest {
     /// Whole files, such as a text tokenizer's ranks, after the tensors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileEntry>,
+    /// Edits whose outcome is known, for a self-test.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kat: Vec<KnownAnswer>,
 }
 
 /// The model a bundle holds.

@@ -7,9 +7,10 @@
 
 use super::TensorMap;
 use super::bundle::{
-    ALIGN, CHUNK_BYTES, ChunkEntry, FileEntry, MAX_TENSOR_BYTES, Manifest, ModelEntry, TensorEntry,
-    VERSION, hex_sha256, manifest_error, stored_bytes,
+    ALIGN, Bundle, CHUNK_BYTES, ChunkEntry, FileEntry, MAX_TENSOR_BYTES, Manifest, ModelEntry,
+    TensorEntry, VERSION, hex_sha256, manifest_error, stored_bytes,
 };
+use super::known::KnownAnswer;
 use super::quantize::{BLOCK, Dtype, quantize};
 use crate::config::ModelConfig;
 use crate::error::ModelError;
@@ -160,6 +161,7 @@ impl<'a> Writer<'a> {
             chunks: self.chunks,
             tensors: self.tensors,
             files: self.files,
+            kat: Vec::new(),
         };
         serde_json::to_vec(&manifest).map_err(manifest_error)
     }
@@ -205,6 +207,34 @@ pub struct Packed {
     pub manifest: Vec<u8>,
     /// Path below the manifest's folder and bytes of each distinct chunk.
     pub chunks: Vec<(String, Vec<u8>)>,
+}
+
+impl Packed {
+    /// The bundle, opened from memory.
+    ///
+    /// # Errors
+    /// As [`Bundle::open`].
+    pub fn open(&self) -> Result<Bundle, ModelError> {
+        let held = |chunk: &ChunkEntry| {
+            let path = chunk.path();
+            let found = self.chunks.iter().find(|(held, _)| *held == path);
+            let missing = || ModelError::Read { what: path.clone(), problem: "is missing".into() };
+            found.map(|(_, bytes)| bytes.clone()).ok_or_else(missing)
+        };
+        Bundle::open(&self.manifest, held)
+    }
+
+    /// The same bundle, telling these answers.
+    ///
+    /// # Errors
+    /// If the manifest can't be written.
+    pub fn telling(self, kat: Vec<KnownAnswer>) -> Result<Self, ModelError> {
+        let mut manifest: Manifest =
+            serde_json::from_slice(&self.manifest).map_err(manifest_error)?;
+        manifest.kat = kat;
+        let manifest = serde_json::to_vec(&manifest).map_err(manifest_error)?;
+        Ok(Self { manifest, ..self })
+    }
 }
 
 /// Packs a small model; `dtype_of` picks the type by name and shape.

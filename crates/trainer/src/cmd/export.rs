@@ -8,12 +8,13 @@ use crate::run_dir::write_file;
 use crate::store::{Stored, write_bundle};
 use anyhow::Result;
 use clap::ValueEnum;
-use earl_model::checkpoint::bundle::pack;
+use earl_model::checkpoint::bundle::{Packed, pack};
+use earl_model::checkpoint::known::KnownAnswer;
 use earl_model::checkpoint::quantize::Dtype;
 use earl_model::checkpoint::safetensors;
 use earl_model::editor::VISION_PREFIX;
 use earl_model::emu3::Precision;
-use earl_model::{EditRequest, Editor, Mode};
+use earl_model::{EditRequest, Editor, Mode, Seed};
 use earl_scenes::{Split, example, render};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -74,6 +75,9 @@ enum Quant {
 /// Licence of weights trained on the vendored drawings.
 const LICENCE: &str = "MIT OR Apache-2.0";
 
+/// Seed of the scenes of known answers.
+const KNOWN_SEED: u64 = 4_000;
+
 /// Exports.
 ///
 /// # Errors
@@ -94,6 +98,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let packed = pack(&stored.config, "tiny", LICENCE, &tensors, |name, shape| {
                 dtype(args.quant, name, shape)
             })?;
+            let packed = telling(packed)?;
             write_bundle(&args.out, &packed)?;
             packed.manifest.len()
                 + packed.chunks.iter().map(|(_, chunk)| chunk.len()).sum::<usize>()
@@ -115,6 +120,37 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         written.sha256
     ));
     Ok(())
+}
+
+/// Edits whose outcome a bundle tells: how many, what is written, at which temperature.
+const KNOWN: [(u64, Mode, f32); 5] = [
+    (6, Mode::Local, 0.0),
+    (2, Mode::Local, 1.0),
+    (1, Mode::Think, 0.0),
+    (1, Mode::Think, 1.0),
+    (2, Mode::Full, 0.0),
+];
+
+/// The bundle with its known answers, computed by itself.
+fn telling(packed: Packed) -> Result<Packed> {
+    let editor = Editor::load(&packed.open()?, &DeviceName::Flex.open()?)?;
+    let mut kat = Vec::new();
+    for (count, mode, temperature) in KNOWN {
+        let first = kat.len() as u64;
+        for index in first..first + count {
+            let example = example(KNOWN_SEED, index, Split::Seen, None);
+            let request = EditRequest {
+                instruction: example.instruction.clone(),
+                mode,
+                seed: Seed(index),
+                temperature,
+                ..EditRequest::default()
+            };
+            let picture = render(&example.scene, example.style);
+            kat.push(pollster::block_on(KnownAnswer::of(&editor, &picture, &request))?);
+        }
+    }
+    Ok(packed.telling(kat)?)
 }
 
 /// Exports a published directory, a few rows at a time.
