@@ -361,6 +361,8 @@ fn map<'a, T: Send>(
         use rayon::prelude::*;
         return tiles.into_par_iter().map(work).collect();
     }
+    #[cfg(not(feature = "flex"))]
+    let _ = parallel;
     tiles.into_iter().map(work).collect()
 }
 
