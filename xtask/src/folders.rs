@@ -4,10 +4,12 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The checkout's root.
+/// The checkout's root, as `cargo xtask` says it: a target folder that several checkouts share may hold
+/// the program that another one built.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let here = here.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    here.parent().map(Path::to_owned).unwrap_or(here)
 }
 
 /// Tools and build results: `$EARL_CACHE`, else `~/.cache/earl`.
