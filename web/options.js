@@ -1,12 +1,15 @@
 // @ts-check
 /** Checks options by name and range; an unknown name is answered with the nearest known one. */
 import { failure } from "./errors.js";
+import { plainPlan, planFault } from "./plan.js";
 import { checkRecipe } from "./recipe.js";
 
 const CREATE = ["model", "modelHash", "backend", "storage", "signal", "persist", "workerUrl", "maxMemoryBytes", "monitor", "confirm"];
-const EDIT = ["image", "instruction", "region", "lock", "mode", "seed", "temperature", "candidates", "rank", "paint", "maps", "resume", "recipe", "signal", "onToken"];
+const EDIT = ["image", "instruction", "region", "lock", "mode", "seed", "temperature", "candidates", "rank", "paint", "maps", "plan", "ahead", "resume", "recipe", "signal", "onToken"];
 /** Most candidates of an edit. */
 const MAX_CANDIDATES = 16;
+/** Most codes read ahead, and how many unless an edit says otherwise. */
+const AHEAD = { most: 64, usual: 32 };
 /** Temperature of several candidates, unless one is given: at 0 all would be alike. */
 const WARM = 0.7;
 
@@ -66,23 +69,33 @@ function seedText(seed) {
 export function checkEdit(options) {
   checkNames(options, EDIT);
   if (options.image === undefined) throw failure("E_OPTION", "option `image` is missing");
+  inRange("ahead", options.ahead, 0, AHEAD.most, true);
+  oneOf("paint", options.paint, ["row", "final"]);
   if (options.resume) return resumed(options.resume, options);
   if (options.recipe) return resumed({ recipe: checkRecipe(options.recipe), tokens: [] }, options);
   if (typeof options.instruction !== "string") throw failure("E_INSTRUCTION", "an edit needs an instruction");
   oneOf("mode", options.mode, ["local", "full", "think"]);
   oneOf("lock", options.lock, ["hard", "soft", "none"]);
   oneOf("rank", options.rank, ["verifier", "likelihood", "none"]);
-  oneOf("paint", options.paint, ["row", "final"]);
   inRange("temperature", options.temperature, 0, 5, false);
   inRange("candidates", options.candidates, 1, MAX_CANDIDATES, true);
   if (options.rank === "verifier") throw failure("E_NO_VERIFIER", "this model has no verifier");
+  checkPlan(options.plan, options.mode);
   const candidates = options.candidates ?? 1;
   const region = options.region ?? null;
   return {
     instruction: options.instruction, mode: options.mode ?? "local", seed: seedText(options.seed ?? 0),
     temperature: options.temperature ?? (candidates > 1 ? WARM : 0), lock: options.lock ?? (region ? "hard" : "none"), candidates,
     rank: options.rank ?? "likelihood", paint: options.paint ?? "row", region, decided: [], candidate: 0, expect: null,
+    plan: options.plan ? plainPlan(options.plan) : null, ahead: options.ahead ?? AHEAD.usual,
   };
+}
+
+/** @param {unknown} plan @param {import("./types").Mode | undefined} mode */
+function checkPlan(plan, mode) {
+  if (plan === undefined) return;
+  const fault = mode === "full" ? "is given, but mode `full` has none" : planFault(plan);
+  if (fault) throw failure("E_OPTION", `option \`plan\`: ${fault}`, { hint: "give a plan as a result has it, in mode `local` or `think`" });
 }
 
 /** A stopped edit goes on as it was: only picture, mask and listeners come from the caller. @param {import("./types").Checkpoint} checkpoint @param {import("./types").EditOptions} options @returns {import("./types").RunOptions} */
@@ -94,6 +107,6 @@ function resumed({ recipe, tokens }, options) {
   return {
     instruction: recipe.instruction, mode: recipe.mode, seed: String(recipe.seed), temperature: recipe.temperature, lock: recipe.lock,
     candidates: 1, rank: "none", paint: options.paint ?? "row", region, decided: tokens, candidate: recipe.candidate,
-    expect: { model: recipe.model, image: recipe.image },
+    expect: { model: recipe.model, image: recipe.image }, plan: recipe.plan ?? null, ahead: options.ahead ?? AHEAD.usual,
   };
 }

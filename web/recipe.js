@@ -4,6 +4,7 @@
  * @typedef {import("./types").Recipe} Recipe
  */
 import { failure } from "./errors.js";
+import { plainPlan, planFault } from "./plan.js";
 
 /** Keyword of the PNG's text chunk. */
 export const KEYWORD = "earl-recipe";
@@ -14,6 +15,7 @@ const MAX_LINK = 16_384;
 export const recipeOf = ({ info, image, options, rects }, seed, candidate) => ({
   v: 1, model: info.modelHash, image, instruction: options.instruction, mode: options.mode, seed: small(seed), temperature: options.temperature,
   candidate, lock: options.lock, region: rects, determinism: info.backend === "cpu" ? "reference" : "device",
+  ...(options.plan ? { plan: options.plan } : {}),
 });
 
 /** A seed as a number where JSON holds it exactly. @param {string} seed */
@@ -32,7 +34,9 @@ export function checkRecipe(recipe) {
   if (!whole || typeof temperature !== "number") throw wrong("has no seed or no temperature");
   const numbers = (/** @type {any} */ rect) => [rect?.x, rect?.y, rect?.width, rect?.height].every(Number.isFinite);
   if (recipe.region && recipe.region !== "mask" && !(Array.isArray(recipe.region) && recipe.region.every(numbers))) throw wrong("has a damaged region");
-  return { ...recipe, candidate: Number(recipe.candidate) || 0, region: recipe.region ?? null };
+  const planned = recipe.plan !== undefined;
+  if (planned && (mode === "full" || planFault(recipe.plan))) throw wrong("has a damaged plan");
+  return { ...recipe, candidate: Number(recipe.candidate) || 0, region: recipe.region ?? null, ...(planned ? { plan: plainPlan(recipe.plan) } : {}) };
 }
 
 /** The part of a link after `#`. @param {Recipe} recipe */

@@ -27,12 +27,12 @@ export function mapsOf({ canvas, patch }, tokens) {
   const side = canvas / patch;
   const bytes = () => new Uint8Array(side * side);
   const maps = { rows: side, cols: side, entropy: new Float32Array(side * side).fill(NaN), changed: bytes(), accepted: bytes(), forced: bytes() };
-  for (const { row, col, id, sourceId, entropy, forced } of tokens) {
+  for (const { row, col, id, sourceId, entropy, accepted, forced } of tokens) {
     if (row === null || col === null || sourceId === null) continue;
     const at = row * side + col;
     maps.entropy[at] = entropy;
     maps.changed[at] = id === sourceId ? 0 : 1;
-    maps.accepted[at] = id === sourceId ? 1 : 0;
+    maps.accepted[at] = accepted ? 1 : 0;
     maps.forced[at] = forced ? 1 : 0;
   }
   return maps;

@@ -17,6 +17,7 @@
  */
 import { changedOf, compose, countOutside, fadeOf, maskOf, maskOfPlan, rectOf } from "./compose.js";
 import { failure } from "./errors.js";
+import { plainPlan } from "./plan.js";
 import { recipeOf } from "./recipe.js";
 
 /** @param {Module} wasm @param {Model} model @param {import("./types").Picture} input @param {RunOptions} options @param {Tell} tell */
@@ -58,7 +59,7 @@ export async function imageHash(wasm, { width, height, rgba }) {
 async function candidate(job, at) {
   const { model, options, picture, info, tell } = job;
   const seed = (BigInt(options.seed) + BigInt(at)) % 2n ** 64n;
-  const settings = { instruction: options.instruction, mode: options.mode, seed, temperature: options.temperature, decided: at === 0 ? options.decided : [] };
+  const settings = { instruction: options.instruction, mode: options.mode, seed, temperature: options.temperature, plan: options.plan, ahead: options.ahead, decided: at === 0 ? options.decided : [] };
   const made = new Made(info);
   const onToken = async (/** @type {WasmToken} */ token) => {
     made.add(token);
@@ -82,6 +83,8 @@ class Made {
   logProb = 0;
   /** Picture and words are read first. */
   forwards = 2;
+  /** Was the last token read ahead? Then what follows it was scored with it. */
+  #ahead = false;
 
   /** @param {Info} info */
   constructor({ canvas, patch }) {
@@ -95,7 +98,9 @@ class Made {
   add(token) {
     this.program.push(token.id);
     this.logProb += token.logProb;
-    if (!token.forced || token.entropy > 0) this.forwards++;
+    const chosen = !token.forced || token.entropy > 0;
+    if (chosen && !this.#ahead) this.forwards++;
+    this.#ahead = token.accepted;
     for (const { row, col, rgb } of token.previews) {
       for (let at = 0; at < this.patch * this.patch; at++) {
         const to = (row * this.patch + Math.floor(at / this.patch)) * this.side + col * this.patch + (at % this.patch);
@@ -127,7 +132,7 @@ function finish(job, at, seed, edited, changed, stopped) {
     notes.push(options.lock === "hard" ? "edited only inside the region: what the model changed outside it was put back" : "faded towards the region's border");
   }
   return {
-    seed, plan: edited.plan, program: edited.program, notes, doubt: edited.doubt, outside: outsideOf(job, edited, png, stopped),
+    seed, plan: plainPlan(edited.plan), program: edited.program, notes, doubt: edited.doubt, outside: outsideOf(job, edited, png, stopped),
     image: job.image, tokens: edited.tokens, forwards: edited.forwards, milliseconds: edited.milliseconds, logProb: edited.logProb,
     width: picture.width, height: picture.height, rects: job.rects, png, rgba, source: edited.source, edited: edited.edited, stopped, recipe,
   };
@@ -141,8 +146,8 @@ function outsideOf({ wasm, picture, info, options, mask }, edited, png, stopped)
 }
 
 /** @param {WasmToken} token @param {number} candidate @returns {import("./types").TokenInfo} */
-const tokenInfo = ({ index, id, sourceId, logProb, entropy, forced, label, cell, previews }, candidate) => ({
-  index, id, label, row: cell?.[0] ?? null, col: cell?.[1] ?? null, sourceId: sourceId ?? null, accepted: sourceId === id,
+const tokenInfo = ({ index, id, sourceId, logProb, entropy, forced, accepted, label, cell, previews }, candidate) => ({
+  index, id, label, row: cell?.[0] ?? null, col: cell?.[1] ?? null, sourceId: sourceId ?? null, accepted,
   entropy, logProb, forced, candidate, previews,
 });
 

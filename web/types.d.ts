@@ -60,6 +60,10 @@ export interface EditOptions {
   /** `row` sends rows as they are finished. */
   paint?: "row" | "final" | undefined;
   maps?: boolean | undefined;
+  /** The plan to carry out, as a result gives it (modes `local` and `think`); the model writes the codes alone. */
+  plan?: Plan | undefined;
+  /** Most codes of the source that are read ahead as a draft: 0 to 64, default 32. Changes the passes, not the tokens. */
+  ahead?: number | undefined;
   resume?: Checkpoint | undefined;
   /** Does again what a recipe says; picture and model must be those it was made with. */
   recipe?: Recipe | undefined;
@@ -72,7 +76,7 @@ export interface TokenInfo {
   row: number | null; col: number | null;
   /** The source's code at that cell, if the token is a code. */
   sourceId: number | null;
-  /** Is it the source's own code? */
+  /** Was it read ahead, as the source's own code, and right? */
   accepted: boolean;
   /** In nats, at temperature 1; 0 without a choice. */
   entropy: number; logProb: number;
@@ -90,6 +94,8 @@ export type Plan = PlanStep[];
 export interface Recipe {
   v: 1; model: string; image: string; instruction: string; mode: Mode; seed: number | string; temperature: number;
   candidate: number; lock: Lock; region: Rect[] | "mask" | null; determinism: Determinism;
+  /** Only if it was given, not the model's own. */
+  plan?: Plan;
 }
 /** A stopped edit, plain JSON: no pixels. */
 export interface Checkpoint { recipe: Recipe; tokens: number[] }
@@ -162,7 +168,10 @@ export interface Pixels { width: number; height: number; rgba: Uint8ClampedArray
 export type Picture = { file: Uint8Array<ArrayBuffer> } | Pixels;
 export interface RunOptions {
   instruction: string; mode: Mode; seed: string; temperature: number; lock: Lock; candidates: number; rank: Rank;
-  paint: "row" | "final"; region: Region | null; decided: number[]; candidate: number; plan?: Plan;
+  paint: "row" | "final"; region: Region | null; decided: number[]; candidate: number;
+  /** Given, not the model's own. */
+  plan: Plan | null;
+  ahead: number;
   /** Model and image a checkpoint was made with; others are refused. */
   expect: { model: string; image: string } | null;
 }
@@ -189,9 +198,12 @@ export type FromWorker =
 
 /* What WebAssembly returns. */
 export interface WasmToken {
-  index: number; id: number; sourceId: number | undefined; logProb: number; entropy: number; forced: boolean;
+  index: number; id: number; sourceId: number | undefined; logProb: number; entropy: number; forced: boolean; accepted: boolean;
   label: string; cell: [number, number] | undefined; previews: CellPreview[];
 }
+/** An edit whose outcome the manifest tells; `sure` ones must come out alike on every device. */
+export interface WasmKnown { instruction: string; mode: Mode; temperature: number; sure: boolean }
+export interface WasmAgrees { tokens: boolean; pixels: boolean; exact: boolean }
 export interface WasmEdited {
   notes: string[]; doubt: string; plan: PlanStep[]; outside: Outside; tokens: number; forwards: number; logProb: number;
   milliseconds: number; program: number[]; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>;

@@ -11,15 +11,18 @@ let on;
 let page;
 before(async () => {
   on = await bench();
+  on.server.files.set("/test/slow-worker.js", Buffer.from('import "/test/slow.js";\nimport "/web/worker.js";'));
+  on.server.files.set("/test/slow.js", Buffer.from(`const post = MessagePort.prototype.postMessage;
+    MessagePort.prototype.postMessage = function (...message) { setTimeout(() => post.apply(this, message), 120); };`));
   page = await on.fresh();
   await ready();
 });
 after(() => on.close());
 
-/** Puts tools, an editor and an edit where the tests' functions find them: `t`, `editor`, and the edits `football` and `dog`. */
+/** Puts tools, editors and edits where the tests' functions find them: `t`, `editor`, `slow` (it waits for the page after each token), `football` and `dog`. */
 const ready = () => page.evaluate(async () => {
   const t = await import("/test/tools.js");
-  Object.assign(globalThis, { t, editor: await t.create(), football: { image: await t.scene(0), instruction: "remove the football" } });
+  Object.assign(globalThis, { t, editor: await t.create(), slow: await t.create({ workerUrl: "/test/slow-worker.js" }), football: { image: await t.scene(0), instruction: "remove the football" } });
   Object.assign(globalThis, { dog: { ...football, instruction: "replace the football with a dog" } });
 });
 /** The error of an edit. @param {string} options JavaScript of an object that is laid over the football's edit */
@@ -29,7 +32,7 @@ describe("stop, go on, abort", () => {
   /** Stops after some tokens; checkpoint and last event. @param {number} after */
   const stopAfter = (after) => page.evaluate(async (after) => {
     const events = [];
-    const stream = editor.stream({ ...dog, onToken: ({ index }) => index + 1 === after && void stream.stop() });
+    const stream = slow.stream({ ...dog, onToken: ({ index }) => index + 1 === after && void stream.stop() });
     for await (const event of stream) events.push(event.type);
     const stopped = await stream.stop();
     const { data } = await stream.result;
@@ -305,22 +308,50 @@ describe("what an edit tells", () => {
     assert.equal((await fault('{ rank: "verifier", candidates: 2 }')).code, "E_NO_VERIFIER");
   });
 
-  test("W11 maps fit the grid and agree with the tokens", async () => {
-    const { maps, tokens, vocabulary } = await page.evaluate(async () => {
-      const tokens = [];
-      const { maps } = await editor.edit({ ...dog, maps: true, onToken: (token) => tokens.push(token) });
-      return { maps: { ...maps, entropy: [...maps.entropy], changed: [...maps.changed], accepted: [...maps.accepted], forced: [...maps.forced] }, tokens, vocabulary: 2 ** 16 };
+  test("W3 codes read ahead or not, rows painted or not: the same tokens and the same file, with fewer passes", async () => {
+    const runs = await page.evaluate(async () => {
+      const runs = [];
+      for (const options of [{ ahead: 0 }, { ahead: 1 }, { ahead: 32 }, { paint: "final" }, { paint: "row" }]) {
+        const result = await editor.edit({ ...football, mode: "full", ...options });
+        runs.push({ tokens: result.tokens.join(), png: await t.hash(result.image), forwards: result.stats.forwards, written: result.tokens.length });
+      }
+      return runs;
     });
+    assert.deepEqual(new Set(runs.map(({ tokens, png }) => `${tokens} ${png}`)).size, 1, JSON.stringify(runs));
+    const [none, one, many] = runs.map(({ forwards }) => forwards);
+    assert.ok(none > one && one > many && many < none / 2, `${none}, ${one}, ${many} passes`);
+    assert.equal(none, runs[0]?.written, "without a draft: two passes for picture and words, one for each code, none for the two tokens that leave no choice");
+  });
+
+  test("W3 a stopped edit counts its passes: codes that were read ahead cost none", async () => {
+    const { whole, stopped } = await page.evaluate(async () => {
+      const whole = await editor.edit({ ...football, mode: "full" });
+      const last = whole.tokens.length - 2;
+      const stream = editor.stream({ ...football, mode: "full", onToken: ({ index }) => index === last - 1 && void stream.stop() });
+      const stopped = await stream.result;
+      return { whole: whole.stats, stopped: stopped.stats };
+    });
+    assert.ok(stopped.tokens >= whole.tokens - 2 && stopped.forwards <= whole.forwards && stopped.forwards >= whole.forwards - 1, JSON.stringify({ whole, stopped }));
+  });
+
+  for (const mode of ["local", "full"]) test(`W11 maps fit the grid and agree with the tokens, mode ${mode}`, async () => {
+    const { maps, tokens, vocabulary } = await page.evaluate(async (mode) => {
+      const tokens = [];
+      const { maps } = await editor.edit({ ...dog, mode, maps: true, onToken: (token) => tokens.push(token) });
+      return { maps: { ...maps, entropy: [...maps.entropy], changed: [...maps.changed], accepted: [...maps.accepted], forced: [...maps.forced] }, tokens, vocabulary: 2 ** 16 };
+    }, mode);
     assert.deepEqual([maps.rows, maps.cols, maps.entropy.length], [8, 8, 64]);
     const codes = tokens.filter(({ sourceId }) => sourceId !== null);
     assert.ok(codes.length > 0);
+    assert.equal(codes.some(({ accepted }) => accepted), mode === "full", "codes are read ahead where the whole picture is written");
+    assert.ok(codes.every(({ accepted, id, sourceId }) => !accepted || id === sourceId), "only the source's own codes are read ahead");
     assert.ok(tokens.every(({ entropy, logProb }) => entropy >= 0 && entropy <= Math.log(vocabulary) && logProb <= 0));
     const last = new Map(codes.map((token) => [token.row * 8 + token.col, token]));
     maps.entropy.forEach((entropy, at) => {
       const token = last.get(at);
       if (!token) return void assert.ok(Number.isNaN(entropy) && !maps.changed[at] && !maps.accepted[at]);
       assert.ok(Math.abs(entropy - token.entropy) < 1e-5);
-      assert.deepEqual([maps.accepted[at], maps.changed[at], maps.forced[at]], [token.id === token.sourceId ? 1 : 0, token.id === token.sourceId ? 0 : 1, token.forced ? 1 : 0]);
+      assert.deepEqual([maps.accepted[at], maps.changed[at], maps.forced[at]], [token.accepted ? 1 : 0, token.id === token.sourceId ? 0 : 1, token.forced ? 1 : 0]);
     });
   });
 });
@@ -351,6 +382,31 @@ describe("recipes", () => {
     assert.equal(again.none, null);
     [/another picture/, /another model/, /damaged/, /damaged/, /version 2/, /names no model/, /damaged/].forEach((said, at) => assert.match(again.faults[at], said));
     await other.context().close();
+  });
+
+  test("W10, W12 a plan that is given is carried out, and its recipe makes the same file; the model's own plan given back changes nothing", async () => {
+    const found = await page.evaluate(async () => {
+      const bare = async (result) => t.hash(new Blob([t.api.withoutText(new Uint8Array(await result.image.arrayBuffer()))]));
+      const own = await editor.edit(dog);
+      const back = await editor.edit({ ...dog, plan: own.plan });
+      const moved = own.plan.map((step) => (step.verb === "draw" ? { ...step, row: 0, col: 4 } : step));
+      const other = await editor.edit({ ...dog, plan: moved });
+      const again = await editor.edit({ image: football.image, recipe: t.api.fromFragment(t.api.toFragment(other.recipe)) });
+      const damaged = { ...other.recipe, plan: [{ verb: "draw" }] };
+      return {
+        own: [own.tokens.join(), await bare(own)], back: [back.tokens.join(), await bare(back)], none: "plan" in own.recipe, moved,
+        other: { plan: other.plan, png: await t.hash(other.image), bare: await bare(other), kept: other.outside.changed, recipe: other.recipe.plan },
+        again: { plan: again.plan, png: await t.hash(again.image) }, fault: await t.fault(() => editor.edit({ image: football.image, recipe: damaged })),
+      };
+    });
+    assert.deepEqual(found.back, found.own);
+    assert.equal(found.none, false, "a plan of the model's own is no part of the recipe");
+    assert.ok(found.moved.some(({ verb }) => verb === "draw"));
+    assert.deepEqual([found.other.plan, found.other.recipe, found.again.plan], [found.moved, found.moved, found.moved]);
+    assert.notEqual(found.other.bare, found.own[1]);
+    assert.equal(found.other.kept, 0);
+    assert.equal(found.again.png, found.other.png);
+    assert.equal(found.fault.code, "E_RECIPE_MISMATCH");
   });
 
   test("W13 the PNG holds the recipe; an independent reader finds it, and every checksum holds", async () => {
@@ -425,6 +481,14 @@ describe("input and errors", () => {
       ["{ temperature: 9 }", "E_OPTION", "EarlInputError", false],
       ["{ candidates: 17 }", "E_OPTION", "EarlInputError", false],
       ['{ lock: "firm" }', "E_OPTION", "EarlInputError", false],
+      ["{ ahead: 65 }", "E_OPTION", "EarlInputError", false],
+      ["{ ahead: 1.5 }", "E_OPTION", "EarlInputError", false],
+      ['{ plan: "draw a cat" }', "E_OPTION", "EarlInputError", false],
+      ['{ plan: [], mode: "full" }', "E_OPTION", "EarlInputError", false],
+      ['{ plan: [{ verb: "paint", name: "cat", tint: null, row: 0, col: 0, cells: 3 }] }', "E_OPTION", "EarlInputError", false],
+      ['{ plan: [{ verb: "draw", name: "cat", tint: null, row: -1, col: 0, cells: 3 }] }', "E_OPTION", "EarlInputError", false],
+      ['{ plan: [{ verb: "draw", name: "cat", tint: null, row: 6, col: 0, cells: 3 }] }', "E_OPTION", "EarlInputError", false],
+      ['{ plan: [{ verb: "draw", name: "zebra", tint: null, row: 0, col: 0, cells: 3 }] }', "E_OPTION", "EarlInputError", false],
       ["{ instuction: 1 }", "E_OPTION", "EarlInputError", false],
     ])) {
       const found = await fault(options);

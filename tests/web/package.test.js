@@ -96,6 +96,7 @@ describe("package", () => {
       const checkpoint = await stream.stop();
       await editor.edit({ image: new Blob(), resume: checkpoint });
       await editor.edit({ image: new Blob(), recipe: result.recipe });
+      await editor.edit({ image: new Blob(), instruction: "x", plan: result.plan.map((step) => ({ ...step, row: 0 })), ahead: 0 });
       const state: "unavailable" | "downloadable" | "downloading" | "available" = await availability();
       const freed: number = await purge({ keep: [] });
       try { await editor.destroy(); } catch (error) { if (error instanceof EarlNetworkError && error.retryable) console.log(error.code, error.hint, error instanceof EarlError); }
@@ -128,7 +129,7 @@ describe("package", () => {
     const camel = (/** @type {string} */ name) => name.replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
     let count = 0;
     for (const [, name, , body] of rust.matchAll(/struct (\w+)(<'a>)? \{([^}]*)\}/g)) {
-      const target = { Options: "RunOptions", Info: "ModuleInfo", Token: "WasmToken", Edited: "WasmEdited", Outside: "Outside" }[name ?? ""];
+      const target = { Options: "RunOptions", Info: "ModuleInfo", Token: "WasmToken", Edited: "WasmEdited", Outside: "Outside", Known: "WasmKnown", Agrees: "WasmAgrees" }[name ?? ""];
       assert.ok(target, `struct ${name} has an interface`);
       const block = new RegExp(`interface ${target} \\{([\\s\\S]*?)\\}`).exec(types)?.[1] ?? "";
       for (const [, field] of (body ?? "").matchAll(/^\s+(?:pub\(crate\) )?(\w+): /gm)) {
