@@ -1,13 +1,12 @@
 //! The judge against servers that answer well, slowly, wrongly, or not at all.
 #![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
 
+use earl_tests::judge::{Header, Request, Response, completion, endpoint, reply, shows_both};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tiny_http::{Header, Request, Response, Server};
 
 const SECRET: &str = "sk-very-secret";
 
@@ -15,37 +14,9 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// A server whose n-th request (from 0) is answered by `answer`; gives its address and its count.
-fn serve(
-    answer: impl Fn(usize, Request, String) + Send + Sync + 'static,
-) -> (String, Arc<AtomicUsize>) {
-    let server = Server::http("127.0.0.1:0").unwrap();
-    let address = format!("http://{}/v1", server.server_addr());
-    let count = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&count);
-    std::thread::spawn(move || {
-        for mut request in server.incoming_requests() {
-            let mut body = String::new();
-            request.as_reader().read_to_string(&mut body).unwrap();
-            answer(seen.fetch_add(1, Ordering::SeqCst), request, body);
-        }
-    });
-    (address, count)
-}
-
-fn reply(request: Request, status: u16, body: &str) {
-    request.respond(Response::from_string(body).with_status_code(status)).ok();
-}
-
-/// A chat completion that says `content`.
-fn completion(content: &str) -> String {
-    json!({ "choices": [{ "message": { "content": content } }], "usage": { "total_tokens": 100 } })
-        .to_string()
-}
-
 fn good(request: Request, body: &str) {
     // One picture: quality; two: consistency.
-    let pair = if body.matches("image_url\":{").count() == 2 { "[9, 8]" } else { "[10, 6]" };
+    let pair = if shows_both(body) { "[9, 8]" } else { "[10, 6]" };
     reply(request, 200, &completion(&format!("{{\"score\": {pair}, \"reasoning\": \"so\"}}")));
 }
 
@@ -85,7 +56,7 @@ fn scores(folder: &Path) -> Vec<Value> {
 #[test]
 fn a_good_server_is_asked_twice_an_edit_and_never_twice_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let (endpoint, count) = serve(|_, request, body| {
+    let (endpoint, count) = endpoint(|_, request, body| {
         let sent = |name: &str| {
             let headers = request.headers().iter();
             let header = headers
@@ -117,7 +88,7 @@ fn a_good_server_is_asked_twice_an_edit_and_never_twice_the_same() {
 #[test]
 fn busy_broken_and_slow_servers_are_asked_again() {
     let folder = tempfile::tempdir().unwrap();
-    let (endpoint, count) = serve(|at, request, body| match at {
+    let (endpoint, count) = endpoint(|at, request, body| match at {
         0 => reply(request, 429, "slow down"),
         1 => reply(request, 500, SECRET),
         2 => {
@@ -146,7 +117,7 @@ fn busy_broken_and_slow_servers_are_asked_again() {
 #[test]
 fn a_failure_is_no_zero_and_loses_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let (endpoint, _) = serve(|_, request, body| {
+    let (endpoint, _) = endpoint(|_, request, body| {
         if body.contains("edit 1") {
             reply(request, 500, &format!("broken {SECRET}"));
         } else {
@@ -167,12 +138,12 @@ fn refusals_budgets_and_absent_servers_end_with_a_reason() {
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    let (endpoint, count) = serve(|_, request, _| reply(request, 401, "bad key"));
-    let said = failure(judge(folder.path(), &endpoint, "", 1));
+    let (denied, count) = endpoint(|_, request, _| reply(request, 401, "bad key"));
+    let said = failure(judge(folder.path(), &denied, "", 1));
     assert!(said.contains("status 401: bad key") && said.contains("hint: "), "{said}");
     assert_eq!(count.load(Ordering::SeqCst), 1, "a refusal is not asked again");
 
-    let (endpoint, count) = serve(|_, request, body| good(request, &body));
+    let (endpoint, count) = endpoint(|_, request, body| good(request, &body));
     let budget = "request_budget = 4\nconcurrency = 1";
     let found = summary(&judge(folder.path(), &endpoint, budget, 3));
     assert_eq!((found["failed"].as_u64(), count.load(Ordering::SeqCst)), (Some(1), 4));

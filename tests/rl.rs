@@ -1,13 +1,13 @@
 //! Training by rewards from outside: rollouts from files, verifiers, and a served judge that comes and goes.
 #![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
 
+use earl_tests::judge::{Request, completion, reply, serve};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tiny_http::{Request, Response, Server};
 
 const SECRET: &str = "sk-very-secret";
 
@@ -190,37 +190,7 @@ fn answer(body: &str) -> String {
     let sum = body.bytes().fold(7u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     let content =
         format!("{{\"score\": [{}, {}], \"reasoning\": \"so\"}}", 2 + sum % 9, 5 + sum % 6);
-    json!({ "choices": [{ "message": { "content": content } }], "usage": { "total_tokens": 10 } })
-        .to_string()
-}
-
-fn reply(request: Request, status: u16, body: &str) {
-    request.respond(Response::from_string(body).with_status_code(status)).ok();
-}
-
-/// A server that answers `lifetime` requests by `act` (request's number, request, body) and is gone then.
-fn serve(
-    address: &str,
-    lifetime: usize,
-    act: impl Fn(usize, Request, String) + Send + 'static,
-) -> String {
-    let patience = Instant::now();
-    let server = loop {
-        match Server::http(address) {
-            Ok(server) => break server,
-            Err(error) => assert!(patience.elapsed() < Duration::from_secs(20), "{error}"),
-        }
-    };
-    let address = server.server_addr().to_string();
-    std::thread::spawn(move || {
-        for number in 0..lifetime {
-            let mut request = server.recv().unwrap();
-            let mut body = String::new();
-            request.as_reader().read_to_string(&mut body).unwrap();
-            act(number, request, body);
-        }
-    });
-    address
+    completion(&content)
 }
 
 fn good(asked: &Asked) -> impl Fn(usize, Request, String) + Send + 'static {

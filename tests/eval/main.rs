@@ -6,12 +6,12 @@ mod compared;
 mod public;
 mod report;
 
+use earl_tests::judge::{completion, endpoint, reply, shows_both};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tiny_http::{Response, Server};
+use std::sync::atomic::AtomicUsize;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
@@ -46,24 +46,10 @@ fn number(value: &Value) -> f64 {
 fn judge(
     pair: impl Fn(&str, bool) -> Option<[u32; 2]> + Send + Sync + 'static,
 ) -> (String, Arc<AtomicUsize>) {
-    let server = Server::http("127.0.0.1:0").unwrap();
-    let address = format!("http://{}/v1", server.server_addr());
-    let count = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&count);
-    std::thread::spawn(move || {
-        for mut request in server.incoming_requests() {
-            let mut body = String::new();
-            request.as_reader().read_to_string(&mut body).unwrap();
-            seen.fetch_add(1, Ordering::SeqCst);
-            let both = body.matches("image_url\":{").count() == 2;
-            let (status, said) = match pair(&body, both) {
-                Some(pair) => (200, json!({ "choices": [{ "message": { "content": json!({ "score": pair }).to_string() } }], "usage": { "total_tokens": 10 } }).to_string()),
-                None => (500, "broken".to_owned()),
-            };
-            request.respond(Response::from_string(said).with_status_code(status)).ok();
-        }
-    });
-    (address, count)
+    endpoint(move |_, request, body| match pair(&body, shows_both(&body)) {
+        Some(pair) => reply(request, 200, &completion(&json!({ "score": pair }).to_string())),
+        None => reply(request, 500, "broken"),
+    })
 }
 
 /// A configuration that gives up at once.

@@ -1,9 +1,12 @@
-//! What the contract tests share: a very small model of the scene world's shape, with given weights.
+//! What the contract tests share: a very small model of the scene world's shape, with given weights, and
+//! a server that stands for a judge.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
     reason = "test code: a panic is a failed test"
 )]
+
+pub mod judge;
 
 use burn::tensor::Device;
 use earl_model::checkpoint::{TensorMap, apply, collect};
