@@ -2,9 +2,12 @@
 //! directories in both layouts and as bundles; picture in, codes of the grammar, picture out.
 #![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
 
+use burn::tensor::Device;
+use earl_model::checkpoint::bundle::{Bundle, hex_sha256};
 use earl_model::emu3::names::vq_in_transformers;
 use earl_model::emu3::wanted::{Wanted, lm_tensors, vq_tensors};
-use earl_model::emu3::{Emu3Config, MadeUp, ReadAt};
+use earl_model::emu3::{Emu3Config, FullEditor, FullRequest, MadeUp, ReadAt, Region};
+use earl_model::{Mode, Seed};
 use image::RgbImage;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -194,6 +197,59 @@ fn edits_from_both_layouts_and_from_bundles_agree() {
     let said = facts(&[&args[..], &AREA].concat());
     assert_eq!((&said["edited"], &said["failed"]), (&json!(2), &json!(1)));
     assert!(many.join("000000.png").is_file() && many.join("000002.png").is_file());
+}
+
+/// A bundle on disk, loaded as the page loads it.
+fn loaded(bundle: &Path) -> FullEditor {
+    let manifest = std::fs::read(bundle.join("manifest.json")).unwrap();
+    let opened =
+        Bundle::open(&manifest, |chunk| Ok(std::fs::read(bundle.join(chunk.path())).unwrap()));
+    FullEditor::from_bundle(&opened.unwrap(), &Device::flex()).unwrap()
+}
+
+/// What a page that loads such a bundle must write: kept in the folder that `EARL_PAGE_FIXTURE` names, for
+/// `tests/web/full.test.js`.
+#[test]
+fn the_page_has_codes_to_compare_with() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder =
+        std::env::var_os("EARL_PAGE_FIXTURE").map_or(temporary.path().into(), PathBuf::from);
+    std::fs::create_dir_all(&folder).unwrap();
+    let model = transformers(temporary.path());
+    let input = picture(&folder);
+    let mut all = Vec::new();
+    for quant in ["q8", "f32"] {
+        let bundle = folder.join(quant);
+        facts(&["export", "--model", text(&model), "--quant", quant, "-o", text(&bundle)]);
+        let editor = loaded(&bundle);
+        for (mode, region, ahead) in [
+            (Mode::Full, None, 0),
+            (Mode::Full, None, 6),
+            (Mode::Local, Some(Region { x: 10, y: 10, width: 20, height: 20 }), 0),
+        ] {
+            let request = FullRequest {
+                instruction: "make it red".into(),
+                mode,
+                region,
+                area: 1024,
+                seed: Seed(0),
+                temperature: 0.0,
+                ahead,
+            };
+            let (source, go_on) = (pixels(&input), &mut |_| true);
+            let made = pollster::block_on(editor.edit(&source, &request, go_on)).unwrap();
+            assert_eq!((made.codes.codes.len(), made.drafted.is_some()), (12, ahead > 0));
+            assert_ne!(made.codes.codes, made.source.codes);
+            let hash = hex_sha256(made.picture.as_raw());
+            all.push(json!({
+                "bundle": quant, "request": request, "source": made.source.codes,
+                "codes": made.codes.codes, "sha256": hash,
+            }));
+        }
+        let codes = |at: usize| &all[all.len() - at]["codes"];
+        assert_eq!(codes(3), codes(2), "drafts change nothing");
+    }
+    std::fs::write(folder.join("expected.json"), Value::from(all).to_string()).unwrap();
 }
 
 #[test]

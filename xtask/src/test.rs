@@ -30,6 +30,11 @@ pub(crate) fn run_all(skip_web: bool) -> Result<()> {
     stages.finish()
 }
 
+/// Where the native tests leave a published model's bundle, and what it writes, for the page's tests.
+fn page_fixture() -> Result<PathBuf> {
+    Ok(cache()?.join("test-full"))
+}
+
 fn native() -> Result<()> {
     let workspace = ["--workspace", "--exclude", "earl-web", "--no-fail-fast"];
     // By itself: the feature would build Burn a second time.
@@ -37,7 +42,7 @@ fn native() -> Result<()> {
     for selection in [&workspace[..], &parquet] {
         let args = [&["test", "--release"][..], selection].concat();
         let mut command = program("cargo", &args)?;
-        command.stdout(Stdio::inherit());
+        command.stdout(Stdio::inherit()).env("EARL_PAGE_FIXTURE", page_fixture()?);
         run(command, "the failing test's message stands above")?;
     }
     Ok(())
@@ -46,7 +51,11 @@ fn native() -> Result<()> {
 fn page(site: &Path) -> Result<()> {
     let files = test_files(&root().join("tests/web"))?;
     let mut command = program("node", &["--test", "--test-concurrency=1"])?;
-    command.args(files).env("EARL_SITE", site).stdout(Stdio::inherit());
+    command
+        .args(files)
+        .env("EARL_SITE", site)
+        .env("EARL_FULL", page_fixture()?)
+        .stdout(Stdio::inherit());
     if let Some(browser) = setup::browser() {
         command.env("CHROMIUM", browser);
     }

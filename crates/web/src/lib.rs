@@ -3,9 +3,10 @@
 //!
 //! Runs in a module worker (`web/worker.js`). One source, two modules: feature `cpu` (flex, simd128)
 //! and `gpu` (WebGPU through wgpu). Nothing here touches the network or the page.
-//! Start at [`decode`], [`load`] and [`WebEditor::edit`].
+//! Start at [`decode`], [`load`] and [`WebEditor::edit`]; [`load_full`] is for published models.
 
 mod error;
+mod full;
 mod messages;
 mod pictures;
 
@@ -15,6 +16,7 @@ use earl_model::checkpoint::known::{Agreement, KnownAnswer};
 use earl_model::files::on_white;
 use earl_model::{EditEvent, Editor, ModelError};
 use error::to_js;
+pub use full::{WebFullEditor, load_full};
 use messages::{Agrees, Edited, Info, Known, Options, Token};
 pub use pictures::{decode, encode, sha256};
 use std::ops::ControlFlow;
@@ -46,20 +48,24 @@ pub struct WebEditor {
 /// An object `{ code, message, hint }`.
 #[wasm_bindgen]
 pub async fn load(manifest: Vec<u8>, chunks: js_sys::Array) -> Result<WebEditor, JsValue> {
+    let bundle = open(&manifest, &chunks).map_err(|error| to_js(&error))?;
+    let device = device().await.map_err(|error| to_js(&error))?;
+    let editor = Editor::load(&bundle, &device).map_err(|error| to_js(&error))?;
+    let known = bundle.manifest().kat.clone();
+    Ok(WebEditor { editor, model_hash: bundle.hash().to_owned(), known })
+}
+
+/// A bundle from its bytes, every chunk checked.
+pub(crate) fn open(manifest: &[u8], chunks: &js_sys::Array) -> Result<Bundle, ModelError> {
     let mut next = 0;
-    let bundle = Bundle::open(&manifest, |chunk| {
+    Bundle::open(manifest, |chunk| {
         let bytes = chunks.get(next);
         next += 1;
         let missing =
             || ModelError::Read { what: chunk.path(), problem: "it was not fetched".into() };
         let bytes = bytes.dyn_into::<js_sys::Uint8Array>().ok().ok_or_else(missing)?;
         Ok(bytes.to_vec())
-    });
-    let bundle = bundle.map_err(|error| to_js(&error))?;
-    let device = device().await.map_err(|error| to_js(&error))?;
-    let editor = Editor::load(&bundle, &device).map_err(|error| to_js(&error))?;
-    let known = bundle.manifest().kat.clone();
-    Ok(WebEditor { editor, model_hash: bundle.hash().to_owned(), known })
+    })
 }
 
 #[cfg(feature = "gpu")]

@@ -11,12 +11,13 @@
 //! Nothing but [`directory`] touches a file, and that module is absent from WebAssembly.
 //!
 //! Source: arXiv 2409.18869 (Emu3), arXiv 2508.01119 (EARL); how agreement with the reference code
-//! was measured is in `docs/emu3.md`. Start at [`Emu3Lm`] and [`Emu3Vq`].
+//! was measured is in `docs/emu3.md`. Start at [`FullEditor`].
 
 pub mod config;
 pub mod decode;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod directory;
+pub mod editor;
 pub mod free;
 pub mod grammar;
 pub mod ids;
@@ -37,6 +38,7 @@ pub mod wanted;
 
 pub use config::{Emu3Config, Emu3LmConfig, Emu3VqConfig, Layout};
 pub use decode::{Guidance, Request, Sampling, Step, generate};
+pub use editor::{FullEditor, FullOutcome, FullRequest, Progress, Region};
 pub use free::{FreeIds, Limits, Opened, write_freely};
 pub use ids::Emu3Ids;
 pub use lm::Emu3Lm;

@@ -12,6 +12,7 @@ use crate::store::Stored;
 use anyhow::{Context, Result, bail};
 use earl_model::checkpoint::bundle::hex_sha256;
 use earl_model::editor::AHEAD;
+use earl_model::emu3::Region;
 use earl_model::files::encode_png;
 use earl_model::{EditOutcome, EditRequest, Editor, Mode, PlanStep, Seed};
 use rayon::prelude::*;
@@ -47,8 +48,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum)]
     mode: Option<ModeName>,
     /// With a published model and mode `local`: the pixels that may change.
-    #[arg(long, value_name = "X,Y,W,H")]
-    region: Option<full::Region>,
+    #[arg(long, value_name = "X,Y,W,H", value_parser = full::region)]
+    region: Option<Region>,
     /// With a published model: about how many pixels the edit has.
     #[arg(long, value_name = "PIXELS", default_value_t = 65_536)]
     area: u64,

@@ -8,7 +8,6 @@
 //! whole chunk ends. Start at [`export`].
 
 use super::journal::{self, Finished, Journal};
-use super::{RANKS_FILE, TIER};
 use crate::progress::Progress;
 use crate::run_dir::write_file;
 use anyhow::{Context, Result};
@@ -16,6 +15,7 @@ use earl_model::ModelError;
 use earl_model::checkpoint::bundle::{ChunkEntry, ModelEntry, hex_sha256};
 use earl_model::checkpoint::quantize::{dequantize, quantize};
 use earl_model::checkpoint::writer::{Writer, scales_name, scales_shape};
+use earl_model::emu3::editor::{RANKS_FILE, TIER};
 use earl_model::emu3::text::PUBLISHED_RANKS;
 use earl_model::emu3::{Emu3Config, Planned, Precision, Shards, plan};
 use rayon::prelude::*;

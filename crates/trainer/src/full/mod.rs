@@ -17,17 +17,13 @@ use earl_kernels::mapped::Mapped;
 use earl_model::ModelError;
 use earl_model::checkpoint::bundle::{Bundle, hex_sha256, parse_manifest};
 use earl_model::emu3::directory::Directory;
+use earl_model::emu3::editor::{TIER, check_published};
 use earl_model::emu3::names::{self, match_names};
 use earl_model::emu3::text::PUBLISHED_RANKS;
 use earl_model::emu3::wanted::{Wanted, lm_tensors, vq_tensors};
-use earl_model::emu3::{Emu3Config, Emu3Ids, Emu3Lm, Emu3Text, Emu3Vq, Summary};
+use earl_model::emu3::{Emu3Config, Emu3Lm, Emu3Text, Emu3Vq, FullEditor, Summary};
 use std::fs;
 use std::path::Path;
-
-/// Tier of a bundle that holds a published model.
-pub(crate) const TIER: &str = "full";
-/// Name of the text tokenizer's file in a bundle.
-pub(crate) const RANKS_FILE: &str = "qwen.tiktoken";
 
 /// What a path holds, if it is a published model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +43,12 @@ pub(crate) fn kind(path: &Path) -> Option<Kind> {
     (manifest.model.tier == TIER).then_some(Kind::Bundle)
 }
 
-/// Both models and the text tokenizer, ready to edit.
+/// A model and its identity: of a bundle the SHA-256 of its manifest, of a directory that of its
+/// configs and its files' names and sizes.
 pub(crate) struct FullModel {
-    /// Language model.
-    pub lm: Emu3Lm,
-    /// Image tokenizer.
-    pub vq: Emu3Vq,
-    /// Text tokenizer.
-    pub text: Emu3Text,
-    /// Identity: of a bundle the SHA-256 of its manifest, of a directory that of its configs and
-    /// its files' names and sizes.
+    /// What edits.
+    pub editor: FullEditor,
+    /// Hex.
     pub sha256: String,
 }
 
@@ -67,29 +59,15 @@ impl FullModel {
     /// If something is missing, damaged, or of another model.
     pub(crate) fn open(path: &Path, vision: Option<&Path>, device: &Device) -> Result<Self> {
         match kind(path) {
-            Some(Kind::Bundle) => Self::from_bundle(path, device),
+            Some(Kind::Bundle) => {
+                let bundle = open_bundle(path)?;
+                say_plan(bundle.manifest().size, "as exported");
+                let editor = FullEditor::from_bundle(&bundle, device);
+                let editor = editor.with_context(|| format!("in bundle `{}`", path.display()))?;
+                Ok(Self { editor, sha256: bundle.hash().to_owned() })
+            }
             _ => Self::from_directories(&Directories::open(path, vision)?, device),
         }
-    }
-
-    fn from_bundle(path: &Path, device: &Device) -> Result<Self> {
-        let bundle = open_bundle(path)?;
-        let manifest = bundle.manifest();
-        say_plan(manifest.size, "as exported");
-        let config = Emu3Config::parse(manifest.model.config.to_string().as_bytes())?;
-        let (Some(lm), Some(vq)) = (&config.lm, &config.vq) else {
-            return Err(no_part(path, config.lm.is_none()));
-        };
-        published_ids(lm.vocab_size, vq.codebook_size)?;
-        let ranks = bundle.file(RANKS_FILE).ok_or_else(|| {
-            hint::error(format!("the bundle holds no `{RANKS_FILE}`"), "export the model again")
-        })?;
-        Ok(Self {
-            lm: Emu3Lm::from_bundle(lm, &bundle, device)?,
-            vq: Emu3Vq::from_bundle(vq, &bundle, device)?,
-            text: Emu3Text::new(&ranks)?,
-            sha256: bundle.hash().to_owned(),
-        })
     }
 
     fn from_directories(directories: &Directories, device: &Device) -> Result<Self> {
@@ -102,14 +80,19 @@ impl FullModel {
         };
         let beside = vision.as_ref().map(weights).transpose()?;
         say_plan(weights(model)? + beside.unwrap_or(0), "in float32");
-        published_ids(lm.vocab_size, vq.codebook_size)?;
+        check_published(lm.vocab_size, vq.codebook_size).map_err(|error| {
+            hint::error(
+                error.to_string(),
+                "use an Emu3 or EARL checkpoint with its own image tokenizer",
+            )
+        })?;
         let tokenizer = vision.as_ref().unwrap_or(model);
-        Ok(Self {
+        let editor = FullEditor {
             lm: Emu3Lm::load(lm, &model.shards, device)?,
             vq: Emu3Vq::load(vq, &tokenizer.shards, device)?,
             text: Emu3Text::published()?,
-            sha256: directories.identity(),
-        })
+        };
+        Ok(Self { editor, sha256: directories.identity() })
     }
 }
 
@@ -199,20 +182,6 @@ fn no_part(path: &Path, lm: bool) -> anyhow::Error {
         )
     };
     hint::error(format!("`{}` holds no {part}", path.display()), fix)
-}
-
-/// Do the sizes fit the published vocabulary, which the text tokenizer and the prompts use?
-fn published_ids(vocab_size: usize, codebook_size: usize) -> Result<()> {
-    let ids = Emu3Ids::PUBLISHED;
-    if vocab_size == ids.vocab_size() && codebook_size == ids.codebook_size as usize {
-        return Ok(());
-    }
-    let problem = format!(
-        "the model has {vocab_size} ids and {codebook_size} codes; the published text tokenizer goes with {} and {}",
-        ids.vocab_size(),
-        ids.codebook_size
-    );
-    Err(hint::error(problem, "use an Emu3 or EARL checkpoint with its own image tokenizer"))
 }
 
 /// A `*.tiktoken` beside the weights must be the one this program has.
