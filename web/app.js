@@ -4,15 +4,18 @@
  * @typedef {import("./types").SceneState} SceneState
  * @typedef {import("./types").PlanStep} PlanStep
  * @typedef {{ rgba: Uint8ClampedArray<ArrayBuffer>, scene: SceneState | null, png: Uint8Array<ArrayBuffer> | null,
- *   edit: { instruction: string, plan: PlanStep[], tokens: string[], summary: string, kept: boolean, cost: string, before: Uint8ClampedArray<ArrayBuffer> } | null }} Picture
+ *   edit: { instruction: string, plan: PlanStep[], tokens: string[], summary: string, kept: boolean, cost: string, before: Uint8ClampedArray<ArrayBuffer>,
+ *   settings: Settings } | null }} Picture
+ * @typedef {{ mode: import("./types").Mode, seed: number, temperature: number, plan?: PlanStep[] }} Settings
  */
 import { Composer } from "./composer.js";
 import { EarlError, createEditor } from "./api.js";
 import { installWorker } from "./install.js";
+import { planBoxes, withBoxAt } from "./plan.js";
 import { Refused, fit, pngOf } from "./picture.js";
 import { samples } from "./samples.js";
 import { Drawings, SIDE, carryOut, randomScene, suggestions } from "./scene.js";
-import { Stage, element, planBoxes, sentence } from "./view.js";
+import { Stage, element, sentence } from "./view.js";
 
 /** Most pictures kept for undo. */
 const HISTORY = 50;
@@ -200,7 +203,7 @@ class App {
     this.composer?.refresh();
     if (picture.edit) this.#stage.showEdit(picture.edit.before, picture.rgba);
     else this.#stage.show(picture.rgba);
-    this.#stage.boxes(picture.edit ? planBoxes(picture.edit.plan) : []);
+    this.#stage.boxes(picture.edit ? planBoxes(picture.edit.plan) : [], (step, place) => void this.#replan(step, place));
     this.#stage.tokens(picture.edit?.tokens ?? []);
     this.#describe(picture);
     this.#suggest(picture);
@@ -226,7 +229,10 @@ class App {
       item.textContent = sentence(step);
       return item;
     }));
-    result.append(line, list, cost);
+    const hint = document.createElement("p");
+    hint.className = "cost";
+    hint.textContent = "Drag a box, or move it with the arrow keys and press Enter, to edit with that plan.";
+    result.append(line, list, ...(planBoxes(edit.plan).length > 0 ? [hint] : []), cost);
   }
 
   /** @param {Picture} picture */
@@ -268,8 +274,28 @@ class App {
     this.#run(instruction);
   }
 
-  /** @param {string} instruction */
-  async #run(instruction) {
+  /** The same edit with one box of its plan elsewhere. @param {number} step @param {import("./plan.js").Place} place */
+  async #replan(step, place) {
+    const edit = this.#picture?.edit;
+    if (!edit || this.#running) return;
+    this.#go(this.#at - 1);
+    const run = this.#run(edit.instruction, { ...edit.settings, plan: withBoxAt(edit.plan, step, place) });
+    element("stop", HTMLButtonElement).focus();
+    await run;
+    this.#stage.focusBox(step);
+  }
+
+  /** What the settings say. @returns {Settings} */
+  #settings() {
+    return {
+      mode: /** @type {import("./types").Mode} */ (element("mode", HTMLSelectElement).value),
+      seed: Number(element("seed", HTMLInputElement).value) || 0,
+      temperature: Number(element("temperature", HTMLInputElement).value) || 0,
+    };
+  }
+
+  /** @param {string} instruction @param {Settings} [settings] */
+  async #run(instruction, settings = this.#settings()) {
     const picture = this.#picture;
     if (!picture || this.#running) return;
     const running = new AbortController();
@@ -283,16 +309,13 @@ class App {
     /** @type {string[]} */
     const tokens = [];
     try {
-      const mode = /** @type {import("./types").Mode} */ (element("mode", HTMLSelectElement).value);
       const editor = await this.editor.opening;
       running.signal.throwIfAborted();
       const result = await editor.edit({
-        image: new ImageData(picture.rgba, SIDE, SIDE), instruction, mode,
-        seed: Number(element("seed", HTMLInputElement).value) || 0,
-        temperature: Number(element("temperature", HTMLInputElement).value) || 0,
+        image: new ImageData(picture.rgba, SIDE, SIDE), instruction, ...settings,
         signal: running.signal,
         onToken: (token) => {
-          this.#progress.value = Math.min(0.97, (token.index + 1) / (TOKENS[mode] ?? 40));
+          this.#progress.value = Math.min(0.97, (token.index + 1) / (TOKENS[settings.mode] ?? 40));
           this.#status.textContent = `Token ${token.index + 1}: ${token.label}`;
           tokens.push(token.label);
           this.#stage.token(token);
@@ -300,7 +323,7 @@ class App {
         },
       });
       const png = new Uint8Array(await result.image.arrayBuffer());
-      this.#finish(picture, instruction, tokens, result, png);
+      this.#finish(picture, instruction, settings, tokens, result, png);
     } catch (error) {
       this.#finishEmpty(picture);
       if (!running.signal.aborted) this.#failed(error);
@@ -308,8 +331,8 @@ class App {
     }
   }
 
-  /** @param {Picture} picture @param {string} instruction @param {string[]} tokens @param {import("./types").EditResult} result @param {Uint8Array<ArrayBuffer>} png */
-  #finish(picture, instruction, tokens, result, png) {
+  /** @param {Picture} picture @param {string} instruction @param {Settings} settings @param {string[]} tokens @param {import("./types").EditResult} result @param {Uint8Array<ArrayBuffer>} png */
+  #finish(picture, instruction, settings, tokens, result, png) {
     this.#running = null;
     this.#busy(false);
     const { outside } = result;
@@ -320,7 +343,7 @@ class App {
       rgba: result.canvas.edited,
       scene: picture.scene && carryOut(this.drawings.world, picture.scene, result.plan),
       png,
-      edit: { instruction, plan: result.plan, before: result.canvas.source, tokens, summary: kept, kept: outside.changed === 0,
+      edit: { instruction, settings, plan: result.plan, before: result.canvas.source, tokens, summary: kept, kept: outside.changed === 0,
         cost: `${result.stats.tokens} tokens in ${Math.round(result.stats.milliseconds).toLocaleString("en")} ms on ${runs}, in this tab` },
     });
     const notes = result.notes.length > 0 ? `The picture was ${result.notes.join("; ")}.` : "";

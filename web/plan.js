@@ -27,3 +27,27 @@ export function planFault(plan) {
 
 /** A plan's own fields and nothing else; no tint is null, as JSON has it. @param {Plan} plan @returns {Plan} */
 export const plainPlan = (plan) => plan.map(({ verb, name, tint, row, col, cells }) => ({ verb, name, tint: tint ?? null, row, col, cells }));
+
+/** The plan with one step's box elsewhere. @param {Plan} plan @param {number} at @param {{ row: number, col: number }} to @returns {Plan} */
+export const withBoxAt = (plan, at, { row, col }) => plan.map((step, index) => (index === at ? { ...step, row, col } : step));
+
+/**
+ * The boxes a plan shows, each with the step it stands for; what is drawn where something was erased carries the label of both.
+ * @param {Plan} plan @returns {(Place & { step: number, kind: PlanStep["verb"], label: string })[]}
+ */
+export function planBoxes(plan) {
+  const named = (/** @type {PlanStep} */ step) => (step.tint ? `${step.tint} ${step.name}` : step.name);
+  const place = (/** @type {PlanStep} */ step) => `${step.row} ${step.col} ${step.cells}`;
+  const drawn = new Set(plan.filter((step) => step.verb === "draw").map(place));
+  const erased = new Map(plan.filter((step) => step.verb === "erase").map((step) => [place(step), step]));
+  const label = (/** @type {PlanStep} */ step) => {
+    if (step.verb === "see") return `look at ${named(step)}`;
+    const old = erased.get(place(step));
+    if (step.verb === "draw" && old) return `${named(old)} → ${named(step)}`;
+    return `${step.verb} ${named(step)}`;
+  };
+  return plan
+    .map((step, at) => ({ row: step.row, col: step.col, cells: step.cells, step: at, kind: step.verb, label: label(step), hidden: step.verb === "erase" && drawn.has(place(step)) }))
+    .filter(({ cells, hidden }) => cells > 0 && !hidden)
+    .map(({ hidden, ...box }) => box);
+}

@@ -3,6 +3,7 @@
  * The stage: two canvases one over the other (before, after), boxes over them, a slider between.
  * @typedef {import("./types").PlanStep} PlanStep
  */
+import { lay, movable } from "./boxes.js";
 import { CELL, GRID, SIDE } from "./scene.js";
 
 /** An element that must be there. @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
@@ -88,6 +89,12 @@ export class Stage {
     this.#tokens.scrollLeft = 0;
   }
 
+  /** The focus goes to the box of a plan's step, or to the picture. @param {number} step */
+  focusBox(step) {
+    const box = this.#boxes.querySelector(`[data-step="${step}"]`);
+    (box instanceof HTMLElement ? box : element("stage", HTMLDivElement)).focus();
+  }
+
   /** Shows or hides the boxes over the picture. */
   toggleBoxes() {
     this.#boxes.hidden = !this.#boxes.hidden;
@@ -108,13 +115,21 @@ export class Stage {
     this.#divider.style.left = `${share}%`;
   }
 
-  /** Draws boxes with labels. @param {{ row: number, col: number, cells: number, kind: string, label: string }[]} boxes */
-  boxes(boxes) {
-    this.#boxes.replaceChildren(...boxes.map(({ row, col, cells, kind, label }) => {
+  /**
+   * Draws boxes with labels. Those of a plan's steps can be moved if `moved` is to hear of it.
+   * @param {{ row: number, col: number, cells: number, kind: string, label: string, step?: number }[]} boxes
+   * @param {(step: number, place: import("./plan.js").Place) => void} [moved]
+   */
+  boxes(boxes, moved) {
+    this.#boxes.replaceChildren(...boxes.map(({ step, kind, label, ...place }) => {
       const box = document.createElement("div");
-      box.className = `box ${kind}${row === 0 ? " low" : ""}`;
-      const part = (/** @type {number} */ cell) => `${(100 * cell) / GRID}%`;
-      Object.assign(box.style, { top: part(row), left: part(col), width: part(cells), height: part(cells) });
+      box.className = `box ${kind}${place.row === 0 ? " low" : ""}`;
+      lay(box, place, GRID);
+      if (moved && step !== undefined) {
+        box.dataset["step"] = String(step);
+        const name = (/** @type {import("./plan.js").Place} */ { row, col }) => `${label}, row ${row + 1}, column ${col + 1}. Arrow keys move it, Enter edits again.`;
+        movable(box, place, GRID, { name, done: (to) => moved(step, to) });
+      } else box.setAttribute("aria-hidden", "true");
       if (label) {
         const text = document.createElement("span");
         text.textContent = label;
@@ -123,23 +138,6 @@ export class Stage {
       return box;
     }));
   }
-}
-
-/** A plan's boxes; what is drawn where something was erased carries the label of both. @param {PlanStep[]} plan */
-export function planBoxes(plan) {
-  const named = (/** @type {PlanStep} */ step) => (step.tint ? `${step.tint} ${step.name}` : step.name);
-  const place = (/** @type {PlanStep} */ step) => `${step.row} ${step.col} ${step.cells}`;
-  const drawn = new Set(plan.filter((step) => step.verb === "draw").map(place));
-  const erased = new Map(plan.filter((step) => step.verb === "erase").map((step) => [place(step), step]));
-  const label = (/** @type {PlanStep} */ step) => {
-    if (step.verb === "see") return `look at ${named(step)}`;
-    const old = erased.get(place(step));
-    if (step.verb === "draw" && old) return `${named(old)} → ${named(step)}`;
-    return `${step.verb} ${named(step)}`;
-  };
-  return plan
-    .filter((step) => step.cells > 0 && !(step.verb === "erase" && drawn.has(place(step))))
-    .map((step) => ({ row: step.row, col: step.col, cells: step.cells, kind: step.verb, label: label(step) }));
 }
 
 /** A plan step in words. @param {PlanStep} step */

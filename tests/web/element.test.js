@@ -269,6 +269,53 @@ describe("element", () => {
     await page.context().close();
   });
 
+  test("W10 the element's boxes move by keys; the edit with the moved box stands in the recipe, the unedited plan makes the same file", async () => {
+    const page = await open(EDITOR.replace("remove the football", "replace the football with a dog"));
+    await place(page);
+    const found = await page.evaluate(async () => {
+      const bare = async () => t.hash(new Blob([t.api.withoutText(new Uint8Array(await (await editor.toBlob()).arrayBuffer()))]));
+      const box = () => editor.shadowRoot.querySelector('[part="plan-box"]:last-child');
+      const press = async (...keys) => {
+        const edited = new Promise((resolve) => editor.addEventListener("earl-edit", resolve, { once: true }));
+        for (const key of keys) editor.shadowRoot.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, composed: true, cancelable: true }));
+        await edited;
+        while (editor.shadowRoot.activeElement !== box()) await new Promise((resolve) => setTimeout(resolve, 5)); // the focus comes back
+      };
+      await editor.run();
+      const [own, plan] = [await bare(), editor.result.plan];
+      box().focus();
+      await press("Enter");
+      const same = [(await bare()) === own, JSON.stringify(editor.result.plan) === JSON.stringify(plan)];
+      await press("ArrowUp", "ArrowLeft", "Enter");
+      const moved = [editor.result.plan, editor.getRecipe().plan];
+      const other = (await bare()) !== own;
+      editor.undo();
+      return { same, plan, moved, other, none: editor.shadowRoot.querySelectorAll('[part="plan-box"]').length };
+    });
+    assert.deepEqual(found.same, [true, true]);
+    const wanted = found.plan.map((step) => (step.verb === "draw" ? { ...step, row: step.row - 1, col: step.col - 1 } : step));
+    assert.deepEqual(found.moved, [wanted, wanted]);
+    assert.deepEqual([found.other, found.none], [true, 0]);
+    await page.context().close();
+  });
+
+  test("W10 boxes lie on the picture where the model's canvas lies, whatever the picture's shape", async () => {
+    const page = await open(EDITOR.replace("remove the football", "add a cat"));
+    const off = await page.evaluate(async () => {
+      editor.image = t.noise(128, 64);
+      while (!(await editor.toBlob())) await new Promise((resolve) => setTimeout(resolve, 5));
+      const { plan } = await editor.run();
+      const picture = editor.shadowRoot.querySelector("[part~=after]").getBoundingClientRect();
+      const box = editor.shadowRoot.querySelector("[part=plan-box]").getBoundingClientRect();
+      const step = plan.find(({ verb }) => verb === "draw");
+      // 128 × 64 lies on the canvas of 64 × 64 as 64 × 32, 16 from the top.
+      const scale = picture.width / 64;
+      return [box.left - picture.left - step.col * 8 * scale, box.top - picture.top - (step.row * 8 - 16) * scale, box.width - step.cells * 8 * scale].map(Math.abs);
+    });
+    assert.ok(Math.max(...off) < 1.5, `off by ${off} pixels`);
+    await page.context().close();
+  });
+
   test("W22 a user's words stay text everywhere in the element", async () => {
     const page = await open(EDITOR);
     await place(page);

@@ -1,7 +1,8 @@
 // @ts-check
 /** The built page in headless Chromium, on both backends: edits, privacy, bad input. `EARL_SITE` is the site's folder. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -153,6 +154,79 @@ describe("page", () => {
     assert.notDeepEqual(await pixels(opened), start);
     await page.keyboard.press("ArrowRight");
     assert.deepEqual(await pixels(opened), start);
+  });
+
+  /** Where the plan's boxes stand, in cells, and what they are called. @returns {Promise<{ step: string, row: number, col: number, label: string }[]>} */
+  const boxes = () => opened.page.evaluate(() => [...document.querySelectorAll("#boxes [role=button]")].map((box) => ({
+    step: /** @type {HTMLElement} */ (box).dataset["step"] ?? "", row: (Number.parseFloat(/** @type {HTMLElement} */ (box).style.top) * 8) / 100,
+    col: (Number.parseFloat(/** @type {HTMLElement} */ (box).style.left) * 8) / 100, label: box.getAttribute("aria-label") ?? "",
+  })));
+  const focused = () => opened.page.evaluate(() => /** @type {HTMLElement} */ (document.activeElement).dataset["step"] ?? document.activeElement?.id);
+  /** Waits for an edit that began. */
+  const edited = () => opened.page.waitForSelector("#stop", { state: "hidden", timeout: 400_000 });
+
+  test("W10 a plan's box moves by keys, cell by cell and not out of the picture; Enter edits again with it, Escape puts it back", async () => {
+    const { page } = opened;
+    await page.click("#samples button");
+    const { result } = await edit(opened, "replace the football with a dog");
+    assert.match(result, /draw the medium dog at row 6, column 6/);
+    const own = await pixels(opened);
+    const [box] = await boxes();
+    assert.match(box?.label ?? "", /^football → dog, row 6, column 6\./);
+    await page.focus("#boxes [role=button]");
+    await page.keyboard.press("Enter"); // the plan as it is
+    await edited();
+    assert.deepEqual(await pixels(opened), own, "the unedited plan makes the same picture");
+    assert.equal(await focused(), box?.step, "the focus stays with the box");
+    for (const key of ["ArrowDown", "ArrowRight"]) await page.keyboard.press(key);
+    assert.deepEqual((await boxes()).map(({ row, col }) => [row, col]), [[5, 5]], "no way out of the picture");
+    await page.keyboard.press("ArrowLeft");
+    await page.keyboard.press("Escape");
+    assert.deepEqual((await boxes()).map(({ row, col }) => [row, col]), [[5, 5]]);
+    for (const key of ["ArrowLeft", "ArrowLeft", "ArrowUp"]) await page.keyboard.press(key);
+    const [moved] = await boxes();
+    assert.match(moved?.label ?? "", /row 5, column 4/);
+    assert.deepEqual(await pixels(opened), own, "nothing is edited until Enter");
+    await page.keyboard.press("Enter");
+    await edited();
+    const text = (await page.textContent("#result")) ?? "";
+    assert.match(text, /erase the medium football at row 6, column 6/);
+    assert.match(text, /draw the medium dog at row 5, column 4/);
+    assert.match(text, /^0 of [\d,]+ pixels outside the edit changed/);
+    assert.notDeepEqual(await pixels(opened), own);
+    assert.equal(await focused(), box?.step);
+    await page.click("#undo");
+    assert.equal((await boxes()).length, 0);
+  });
+
+  test("W10 a plan's box moves by mouse, snapped to the cells; letting go edits again", async () => {
+    const { page } = opened;
+    await page.click("#samples button");
+    await edit(opened, "replace the football with a dog");
+    const place = await page.locator("#boxes [role=button]").boundingBox();
+    assert.ok(place);
+    const cell = place.width / 3;
+    await page.mouse.move(place.x + place.width / 2, place.y + place.height / 2);
+    await page.mouse.down();
+    await page.mouse.move(place.x + place.width / 2 - 1.9 * cell, place.y + place.height / 2 - 0.7 * cell, { steps: 5 });
+    assert.deepEqual((await boxes()).map(({ row, col }) => [row, col]), [[4, 3]]);
+    await page.mouse.up();
+    await edited();
+    assert.match((await page.textContent("#result")) ?? "", /draw the medium dog at row 5, column 4/);
+    assert.equal((await boxes()).filter(({ label }) => label.startsWith("draw dog, row 5, column 4")).length, 1);
+  });
+
+  test("W34 axe finds nothing on the page with an edit's boxes, light and dark", async () => {
+    const { page } = opened;
+    await page.click("#samples button");
+    await edit(opened, "replace the football with a dog");
+    opened.server.files.set("/axe.js", readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js")));
+    await page.addScriptTag({ url: "/axe.js" });
+    for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+      await page.emulateMedia({ colorScheme });
+      const found = await page.evaluate(async () => (await /** @type {any} */ (globalThis).axe.run()).violations.map((/** @type {any} */ { id, nodes }) => `${id}: ${nodes.map((/** @type {any} */ { html }) => html.slice(0, 90)).join(" | ")}`));
+      assert.deepEqual(found, [], colorScheme);
+    }
   });
 
   test("W13 a downloaded PNG holds the recipe", async () => {

@@ -10,6 +10,7 @@
  */
 import { EarlError, fromFragment, fromPng, toFragment, withoutText } from "../api.js";
 import { failure } from "../errors.js";
+import { withBoxAt } from "../plan.js";
 import { ATTRIBUTES, upgrade } from "./attributes.js";
 import { FormElement, recalled } from "./form.js";
 import { showCandidates, showHistory } from "./gallery.js";
@@ -272,7 +273,7 @@ export class EarlEditor extends FormElement {
       this.#checkpoint = null;
       this.#setState("running");
       this.#view.show(from.data, null, this.alt);
-      this.#view.boxes([], 1);
+      this.#view.boxes(null, null);
       for await (const event of stream) this.#hear(event);
       const result = await stream.result;
       this.#finish(from, result);
@@ -283,6 +284,17 @@ export class EarlEditor extends FormElement {
       this.#failed(error);
       throw error;
     }
+  }
+
+  /** The edit on the stage once more, with one box of its plan elsewhere. @param {number} step @param {import("../plan.js").Place} place */
+  async #replan(step, place) {
+    const { current: node, canUndo } = this.#history;
+    if (!node?.recipe || !node.result || !canUndo || this.#locked) return;
+    this.#wanted = { ...node.recipe, plan: withBoxAt(node.result.plan, step, place) };
+    this.#view.holdFocus();
+    this.#goTo(this.#history.undo());
+    await this.#edit(null).catch(() => (this.#wanted = null)); // the element shows what went wrong
+    this.#view.focusBox(step);
   }
 
   /** @param {import("../types").EditEvent} event */
@@ -324,7 +336,7 @@ export class EarlEditor extends FormElement {
     if (node) {
       const { result } = node;
       this.#view.show(node.data, result ? this.#history.before(node) : null, this.alt);
-      this.#view.boxes(result?.plan ?? [], result ? result.canvas.side / result.canvas.patch : 1);
+      this.#view.boxes(result, this.#history.canUndo ? (step, place) => void this.#replan(step, place) : null);
       this.#setValue(node.recipe ? node.image : null);
     }
     showHistory(this.#view, this.#history, this.getAttribute("history") === "on", (id) => this.#running || this.#goTo(this.#history.go(id)));

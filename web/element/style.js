@@ -15,7 +15,11 @@ canvas.pixels { image-rendering: pixelated; }
 .map { opacity: .75; image-rendering: pixelated; }
 .region { position: absolute; border: 2px solid var(--_accent); box-shadow: 0 0 0 1px Canvas, 0 0 0 9999px rgb(0 0 0 / 35%); cursor: move; touch-action: none; min-width: 24px; min-height: 24px; }
 .region .corner { position: absolute; right: -2px; bottom: -2px; width: 24px; height: 24px; cursor: nwse-resize; background: linear-gradient(135deg, transparent 50%, var(--_accent) 50%); touch-action: none; }
-.plan-box { position: absolute; border: 2px solid var(--_accent); border-radius: 4px; pointer-events: none; }
+.plan { position: absolute; pointer-events: none; }
+.plan-box { position: absolute; border: 2px solid var(--_accent); border-radius: 4px; }
+.plan-box[role="button"] { pointer-events: auto; cursor: grab; touch-action: none; }
+.plan-box[role="button"]:active { cursor: grabbing; }
+.plan-box:focus-visible { outline-offset: -4px; }
 .plan-box.erase { border-style: dashed; }
 .plan-box span { position: absolute; left: -2px; top: 100%; font-size: .72rem; line-height: 1.35; padding: 0 .35rem; background: var(--_accent); color: light-dark(#fff, #14151b); white-space: nowrap; border-radius: 0 0 4px 4px; }
 .grid { position: absolute; inset: 0; pointer-events: none; opacity: var(--earl-grid-opacity, 0); background:

@@ -17,6 +17,8 @@ export const TEXTS = {
   clear: "Clear history",
   compare: "How much of the picture before the edit is shown",
   regionBox: "Region that may change. Arrow keys move it, Alt and arrow keys change its size; with Shift by ten.",
+  plan: "Plan",
+  planBox: "{label}, row {row}, column {column}. Arrow keys move it, Enter edits again.",
   left: "Left",
   top: "Top",
   width: "Width",

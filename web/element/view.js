@@ -4,6 +4,9 @@
  * User text enters as text nodes only.
  * @typedef {import("../types").Rect} Rect
  */
+import { lay, movable } from "../boxes.js";
+import { frameOf } from "../compose.js";
+import { planBoxes } from "../plan.js";
 import { styles } from "./style.js";
 import { fill } from "./texts.js";
 
@@ -33,7 +36,7 @@ export class View {
   after = make("canvas", { part: "canvas after", class: "after" });
   before = make("canvas", { part: "canvas before", class: "before", "aria-hidden": "true" });
   map = make("canvas", { part: "map", class: "map", "aria-hidden": "true" });
-  plan = make("div", { "aria-hidden": "true" });
+  plan = make("div", { class: "plan", role: "group" });
   region = make("div", { part: "region", class: "region", role: "group", tabindex: "0" }, [make("div", { class: "corner" })]);
   poster = make("img", { alt: "" });
   handle = make("input", { part: "handle", class: "handle", type: "range", min: "0", max: "100", value: "0" });
@@ -99,6 +102,7 @@ export class View {
     const label = (/** @type {HTMLElement} */ element, /** @type {string} */ text) => element.setAttribute("aria-label", text);
     label(this.handle, texts.compare);
     label(this.region, texts.regionBox);
+    label(this.plan, texts.plan);
     label(this.bar, texts.progress);
     label(this.candidates, texts.candidates);
     label(this.history, texts.history);
@@ -181,14 +185,39 @@ export class View {
     this.say("downloading", { percent: quarter });
   }
 
-  /** @param {import("../types").Plan} plan @param {number} cells cells a side */
-  boxes(plan, cells) {
-    const part = (/** @type {number} */ at) => `${(100 * at) / cells}%`;
-    this.plan.replaceChildren(...plan.filter((step) => step.cells > 0).map((step) => {
-      const box = make("div", { part: "plan-box", class: `plan-box ${step.verb}` }, [make("span", {}, [`${step.verb} ${step.tint ? `${step.tint} ` : ""}${step.name}`])]);
-      Object.assign(box.style, { left: part(step.col), top: part(step.row), width: part(step.cells), height: part(step.cells) });
+  /**
+   * Shows the plan of an edit; none takes the boxes away. They lie on the model's canvas, into which the picture was fitted.
+   * @param {import("../types").EditResult | null} result @param {((step: number, place: import("../plan.js").Place) => void) | null} moved may boxes be moved, and who hears of it
+   */
+  boxes(result, moved) {
+    this.plan.replaceChildren();
+    if (!result) return;
+    const { data, canvas: { side, patch } } = result;
+    const frame = frameOf(data.width, data.height, side);
+    const part = (/** @type {number} */ length, /** @type {number} */ whole) => `${(100 * length) / whole}%`;
+    Object.assign(this.plan.style, { left: part(-frame.left, frame.width), top: part(-frame.top, frame.height), width: part(side, frame.width), height: part(side, frame.height) });
+    const grid = side / patch;
+    this.plan.append(...planBoxes(result.plan).map(({ step, kind, label, ...place }) => {
+      const box = make("div", { part: "plan-box", class: `plan-box ${kind}`, "data-step": String(step) }, [make("span", { "aria-hidden": "true" }, [label])]);
+      lay(box, place, grid);
+      const name = (/** @type {import("../plan.js").Place} */ { row, col }) => fill(this.texts.planBox, { label, row: row + 1, column: col + 1 });
+      if (moved) movable(box, place, grid, { name, done: (to) => moved(step, to) });
+      else box.setAttribute("aria-hidden", "true");
       return box;
     }));
+  }
+
+  /** Keeps the focus on the picture while the box that had it is drawn anew. */
+  holdFocus() {
+    this.stage.tabIndex = -1;
+    this.stage.focus();
+    this.stage.addEventListener("blur", () => this.stage.removeAttribute("tabindex"), { once: true });
+  }
+
+  /** The focus goes back to the box of a plan's step. @param {number} step */
+  focusBox(step) {
+    const box = this.plan.querySelector(`[data-step="${step}"]`);
+    if (box instanceof HTMLElement) box.focus();
   }
 
   /** Shows entropy as a heat map; none hides it. @param {import("../types").Maps | null} maps */
