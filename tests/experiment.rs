@@ -75,11 +75,16 @@ fn a_plan_is_run_once_and_drawn_as_a_table() {
     write("rl.toml", RL);
     write("plan.toml", &PLAN.replace("TINY", tiny().to_str().unwrap()));
 
-    let first = experiment(folder.path(), &[]);
-    let said = String::from_utf8_lossy(&first.stderr).into_owned();
-    assert!(first.status.success(), "{said}");
-    assert_eq!(said.matches("== rl rewarded").count(), 2, "one run a seed: {said}");
-    assert_eq!(said.matches("== sft start").count(), 1, "one run for all seeds: {said}");
+    let run = |more: &[&str]| {
+        let output = experiment(folder.path(), more);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        ["== rl rewarded", "== sft start"].map(|stage| said.matches(stage).count())
+    };
+    assert_eq!(run(&["--seed", "1"]), [1, 1], "one seed alone");
+    assert_eq!(run(&[]), [1, 0], "the other, from the run that serves all seeds");
+    let none = experiment(folder.path(), &["--seed", "7"]);
+    assert!(String::from_utf8_lossy(&none.stderr).contains("no seed 7"));
 
     std::fs::remove_file(folder.path().join("out/scores/rewarded-local-1-2-seen.jsonl")).unwrap();
     let again = experiment(folder.path(), &[]);

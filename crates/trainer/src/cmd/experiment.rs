@@ -17,6 +17,10 @@ pub(crate) struct Args {
     /// Folder of its runs and scores; what it holds already is not made again.
     #[arg(long, default_value = "runs/paper-small")]
     out: PathBuf,
+    /// Only this seed of the plan; may be given several times. So several processes share a plan: give
+    /// each its seeds, once the stages that all seeds start from are there.
+    #[arg(long, value_name = "N")]
+    seed: Vec<u64>,
     /// Train nothing: print the table of what the folder holds, as Markdown.
     #[arg(long)]
     table: bool,
@@ -33,5 +37,5 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         super::print_lines(&markdown(&plan, &args.out)?);
         return Ok(());
     }
-    run_all(&plan, &args.out, &DeviceName::Flex.open()?)
+    run_all(&plan, &args.seed, &args.out, &DeviceName::Flex.open()?)
 }

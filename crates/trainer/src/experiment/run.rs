@@ -12,12 +12,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Runs a plan to its end in `out`.
+/// Runs a plan to its end in `out`, at the seeds in `only` if there are any.
 ///
 /// # Errors
-/// If a run or a score fails; what is done stays, and the same call goes on.
-pub(crate) fn run_all(plan: &Plan, out: &Path, device: &Device) -> Result<()> {
-    for &seed in &plan.seeds {
+/// If a run or a score fails, or the plan has no such seed; what is done stays, and the same call goes on.
+pub(crate) fn run_all(plan: &Plan, only: &[u64], out: &Path, device: &Device) -> Result<()> {
+    if let Some(seed) = only.iter().find(|seed| !plan.seeds.contains(seed)) {
+        bail!("the plan has no seed {seed}; it has {:?}", plan.seeds);
+    }
+    for &seed in plan.seeds.iter().filter(|seed| only.is_empty() || only.contains(seed)) {
         for stage in &plan.stages {
             train(plan, stage, seed, out)?;
             for row in plan.rows.iter().filter(|row| row.stage == stage.name) {
