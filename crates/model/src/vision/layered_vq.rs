@@ -15,6 +15,8 @@ use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId};
 use crate::image::{background_colour, cell_bytes};
 use image::RgbImage;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a code shows: `patch²` pixels of premultiplied colour and of coverage, each in `0..=1`.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +64,12 @@ impl Layer {
 pub struct LayeredVq {
     config: VqConfig,
     layers: Vec<Layer>,
+    /// The books used last, newest first: making one takes longer than looking a picture up in it.
+    books: Arc<Mutex<VecDeque<([u8; 3], Arc<Book>)>>>,
 }
+
+/// Books kept; one of 8,192 codes takes 1.6 MB.
+const BOOKS: usize = 4;
 
 /// Name of the codebook's tensor, `[codes, patch² · 4]`: premultiplied RGB (`patch² · 3`), then coverage.
 pub const CODES: &str = "vision.codes";
@@ -83,6 +90,7 @@ impl LayeredVq {
         Ok(Self {
             config: config.clone(),
             layers: layers.into_iter().map(Layer::in_bytes).collect(),
+            books: Arc::default(),
         })
     }
 
@@ -138,9 +146,21 @@ impl LayeredVq {
             let problem = format!("is {width}×{height}, the canvas is {canvas}×{canvas}");
             return Err(ModelError::Picture { problem });
         }
-        let book = self.over(background_colour(picture, patch));
+        let book = self.book(background_colour(picture, patch));
         let cell = |at: usize| book.nearest(&cell_bytes(picture, patch, at / grid, at % grid));
         Ok(CodeGrid { height: grid, width: grid, codes: (0..grid * grid).map(cell).collect() })
+    }
+
+    /// [`LayeredVq::over`], kept for the next picture on this background.
+    fn book(&self, background: [u8; 3]) -> Arc<Book> {
+        let lock = || self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().iter().find(|(colour, _)| *colour == background).cloned();
+        let (_, book) = known.unwrap_or_else(|| (background, Arc::new(self.over(background))));
+        let mut books = lock();
+        books.retain(|(colour, _)| *colour != background);
+        books.push_front((background, Arc::clone(&book)));
+        books.truncate(BOOKS);
+        book
     }
 
     /// The whole codebook over one background colour, to look cells up in.
@@ -156,6 +176,7 @@ impl LayeredVq {
 }
 
 /// A codebook over one background colour.
+#[derive(Debug)]
 pub struct Book {
     width: usize,
     bytes: Vec<u8>,
@@ -249,6 +270,28 @@ mod tests {
         }
         assert_eq!(tokenizer.layers[2].over([0, 0, 255])[..3], [128, 128, 255]);
         assert_eq!(tokenizer.layers[2].mean_over([0, 0, 255]), [128, 128, 255]);
+    }
+
+    #[test]
+    fn kept_books_are_few_and_change_no_code() {
+        let kept = tokenizer();
+        for round in 0..3u8 {
+            for shade in 0..6u8 {
+                let pixel = |x: u32, y: u32| {
+                    let own = [255, 128, round].map(|value| image::Rgb([value, shade, 0]));
+                    let corner = x == 1 && y == 2;
+                    if corner {
+                        own[usize::from(shade) % 3]
+                    } else {
+                        image::Rgb([0, 40 * shade, 9])
+                    }
+                };
+                let picture = RgbImage::from_fn(4, 4, pixel);
+                let fresh = tokenizer().encode(&picture).unwrap();
+                assert_eq!(kept.encode(&picture).unwrap(), fresh);
+            }
+        }
+        assert_eq!(kept.books.lock().unwrap().len(), BOOKS);
     }
 
     /// The search by byte sums finds what looking at every code finds, ties included.

@@ -1,5 +1,6 @@
 //! `trainer bench decode`: whole pictures (mode `full`) written one token at a time, ours and PyTorch's
-//! in turns on the same prompts, greedily; both must write the same codes.
+//! in turns on the same prompts, greedily. A bundle runs in integers here and in float32 there, so the
+//! share of equal codes is told beside the times.
 
 use super::clock::{Clock, Lap};
 use super::rival::{self, Rival, RivalArgs, lap};
@@ -48,7 +49,7 @@ pub(super) fn measure(args: &Args) -> Result<Value> {
         None => None,
     };
     let mut best = vec![[Lap::NEVER; 2]; prompts.len()];
-    let mut codes = 0;
+    let (mut codes, mut same) = (0, 0);
     for round in 0..=args.rounds {
         for (at, prompt) in prompts.iter().enumerate() {
             let (written, time) = write(&editor, prompt)?;
@@ -58,9 +59,11 @@ pub(super) fn measure(args: &Args) -> Result<Value> {
                 let answer = rival.ask(&json!({ "do": "write", "prompt": at }))?;
                 best[at][1] = best[at][1].best(lap(&answer)?);
                 let theirs: Vec<u32> = serde_json::from_value(answer["codes"].clone())?;
-                if theirs != written {
+                if theirs.len() != written.len() {
                     bail!("picture {at}: PyTorch wrote {theirs:?}, we {written:?}");
                 }
+                let equal = theirs.iter().zip(&written).filter(|(a, b)| a == b).count();
+                same += if round == 0 { equal } else { 0 };
             }
         }
     }
@@ -77,6 +80,7 @@ pub(super) fn measure(args: &Args) -> Result<Value> {
     });
     if rival.is_some() {
         found["torch"] = figures(1);
+        found["equal_codes"] = json!(same as f64 / codes as f64);
         let ratio = |of: fn(&Lap) -> f64| sum(1, of) / sum(0, of);
         found["ours_over_torch"] =
             json!({ "wall": ratio(|lap| lap.wall), "cpu": ratio(|lap| lap.cpu) });
