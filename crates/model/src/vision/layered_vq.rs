@@ -65,8 +65,11 @@ pub struct LayeredVq {
     config: VqConfig,
     layers: Vec<Layer>,
     /// The books used last, newest first: making one takes longer than looking a picture up in it.
-    books: Arc<Mutex<VecDeque<([u8; 3], Arc<Book>)>>>,
+    books: Arc<Mutex<Books>>,
 }
+
+/// Books by background colour.
+type Books = VecDeque<([u8; 3], Arc<Book>)>;
 
 /// Books kept; one of 8,192 codes takes 1.6 MB.
 const BOOKS: usize = 4;
