@@ -2,7 +2,8 @@
 /**
  * A bundle of tier `full` (Emu3's architecture, random weights) in the browser: the codes that the native
  * program wrote. The native test `the_page_has_codes_to_compare_with` leaves bundle and codes in the folder
- * `EARL_FULL` (where `EARL_PAGE_FIXTURE` told it to).
+ * `EARL_FULL` (where `EARL_PAGE_FIXTURE` told it to); modules built with feature `full` lie in the folder
+ * `EARL_FULL_MODULES`, since the page's own are built without.
  */
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
@@ -11,7 +12,8 @@ import { test } from "node:test";
 import { GPU, bench } from "./helpers.js";
 
 const folder = process.env["EARL_FULL"] ?? "";
-const skip = folder ? false : "EARL_FULL names no folder; `cargo xtask test` does";
+const modules = process.env["EARL_FULL_MODULES"] ?? "";
+const skip = folder && modules ? false : "EARL_FULL or EARL_FULL_MODULES names no folder";
 
 /**
  * Edits with every expected request of a bundle in a fresh page.
@@ -22,12 +24,13 @@ async function edits(on, module, quant) {
   const bundle = join(folder, quant);
   on.server.files.set("/test/full/manifest.json", readFileSync(join(bundle, "manifest.json")));
   for (const name of readdirSync(join(bundle, "chunks"))) on.server.files.set(`/test/full/chunks/${name}`, readFileSync(join(bundle, "chunks", name)));
+  for (const name of [`${module}.js`, `${module}_bg.wasm`]) on.server.files.set(`/test/modules/${name}`, readFileSync(join(modules, name)));
   on.server.files.set("/test/in.png", readFileSync(join(folder, "in.png")));
   const page = await on.fresh();
   page.setDefaultTimeout(600_000);
   const made = await page.evaluate(async ({ module, requests }) => {
     const bytes = async (/** @type {string} */ path) => new Uint8Array(await (await fetch(path)).arrayBuffer());
-    const wasm = await import(`/web/wasm/${module}.js`);
+    const wasm = await import(`/test/modules/${module}.js`);
     await wasm.default();
     const manifest = await bytes("/test/full/manifest.json");
     const { chunks } = JSON.parse(new TextDecoder().decode(manifest));

@@ -3,9 +3,11 @@
 //!
 //! Runs in a module worker (`web/worker.js`). One source, two modules: feature `cpu` (flex, simd128)
 //! and `gpu` (WebGPU through wgpu). Nothing here touches the network or the page.
-//! Start at [`decode`], [`load`] and [`WebEditor::edit`]; [`load_full`] is for published models.
+//! Start at [`decode`], [`load`] and [`WebEditor::edit`]. With feature `full` a module loads published models
+//! too (`load_full`), at twice its size; the page's modules are built without.
 
 mod error;
+#[cfg(feature = "full")]
 mod full;
 mod messages;
 mod pictures;
@@ -16,6 +18,7 @@ use earl_model::checkpoint::known::{Agreement, KnownAnswer};
 use earl_model::files::on_white;
 use earl_model::{EditEvent, Editor, ModelError};
 use error::to_js;
+#[cfg(feature = "full")]
 pub use full::{WebFullEditor, load_full};
 use messages::{Agrees, Edited, Info, Known, Options, Token};
 pub use pictures::{decode, encode, sha256};
