@@ -6,19 +6,21 @@
 use super::activations::Row;
 use super::{Activations, BLOCK, Bits, LANES, SCALE_BYTES, Tile};
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cmpgt_epi16,
-    _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_set1_epi16, _mm_setr_epi16,
-    _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256,
-    _mm256_castps256_ps128, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_extractf128_ps,
-    _mm256_hadd_epi32, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_permute2x128_si256, _mm256_permutevar8x32_epi32,
-    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_setr_epi32, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_sub_epi32,
-    _mm256_xor_si256,
+    __m128i, __m256, __m256i, _MM_HINT_T0, _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cmpgt_epi16,
+    _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm_set1_epi16,
+    _mm_setr_epi16, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_and_si256, _mm256_castps256_ps128, _mm256_cvtepi32_ps, _mm256_cvtph_ps,
+    _mm256_extractf128_ps, _mm256_hadd_epi32, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_permute2x128_si256,
+    _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_setr_epi32,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_slli_epi32,
+    _mm256_srli_epi16, _mm256_sub_epi32, _mm256_xor_si256,
 };
 
 /// Rows of activations that meet a row of weights once it is unpacked.
 const TOGETHER: usize = 4;
+/// How far ahead weights are asked for, in bytes.
+const AHEAD: usize = 2048;
 
 /// That the instructions are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +118,9 @@ unsafe fn every_block<const N: usize, const BITS: usize>(
         // SAFETY: `first + 8` blocks are there, says the caller; loads ask for no alignment.
         unsafe {
             let codes = codes.as_ptr().add(first * BLOCK * BITS / 8);
+            if N == 1 {
+                ask_ahead::<BITS>(codes);
+            }
             let dots =
                 if BITS == 4 { four_bits(codes, x, first) } else { eight_bits(codes, x, first) };
             let halves: *const __m128i = scales.as_ptr().add(first * SCALE_BYTES).cast();
@@ -133,6 +138,15 @@ unsafe fn every_block<const N: usize, const BITS: usize>(
         first += LANES;
     }
     sums
+}
+
+/// Asks for the weights `AHEAD` bytes further on: one row of activations waits for memory, not for sums.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn ask_ahead<const BITS: usize>(codes: *const u8) {
+    for line in (0..LANES * BLOCK * BITS / 8).step_by(64) {
+        _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(AHEAD + line).cast()); // any address will do
+    }
 }
 
 /// Sums of eight blocks of 4-bit weights with each row of activations, in order.
