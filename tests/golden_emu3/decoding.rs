@@ -1,9 +1,10 @@
 //! Decoding under the grammar: alone, in a padded batch, guided; with the cache and without.
 
+use super::device::device;
 use super::fixtures::{Fixtures, Model, ids};
 use super::lm::{load, tokens, unpadded, values};
 use super::report::Report;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use earl_model::TokenId;
 use earl_model::emu3::decode::guided;
 use earl_model::emu3::grammar::kind_at;
@@ -70,7 +71,7 @@ fn best(ids: &Emu3Ids, (height, width): (usize, usize), scores: &Tensor<2>) -> V
 pub(crate) fn greedy(fixtures: &Fixtures, report: &mut Report) {
     for model in fixtures.models("lm") {
         for at in 0..model.sources.len() {
-            let lm = load(&model, at, &Device::flex());
+            let lm = load(&model, at, &device());
             alone(&lm, &model, report);
             batch(&lm, &model, report);
         }
@@ -114,7 +115,7 @@ fn batch(lm: &Emu3Lm, model: &Model, report: &mut Report) {
 pub(crate) fn guidance(fixtures: &Fixtures, report: &mut Report) {
     for model in fixtures.models("lm") {
         for at in 0..model.sources.len() {
-            let lm = load(&model, at, &Device::flex());
+            let lm = load(&model, at, &device());
             guided_row(&lm, &model, report);
         }
     }

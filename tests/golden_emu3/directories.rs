@@ -1,9 +1,9 @@
 //! The same weights as directories: sharded with an index, in float32 and float16, and broken ones.
 
+use super::device::device;
 use super::fixtures::{Fixtures, Model, published};
 use super::lm::{load, tokens, values};
 use super::report::Report;
-use burn::tensor::Device;
 use earl_model::emu3::directory::Directory;
 use earl_model::emu3::lm::left_padded;
 use earl_model::emu3::{Emu3Lm, Shards};
@@ -75,7 +75,7 @@ fn file(at: usize) -> String {
 
 fn open(folder: &Path) -> Result<Emu3Lm, ModelError> {
     let directory = Directory::open(folder)?;
-    Emu3Lm::load(directory.config.lm.as_ref().unwrap(), &directory.shards, &Device::flex())
+    Emu3Lm::load(directory.config.lm.as_ref().unwrap(), &directory.shards, &device())
 }
 
 fn same_logits(folder: &Path, model: &Model, report: &mut Report) {
@@ -83,7 +83,7 @@ fn same_logits(folder: &Path, model: &Model, report: &mut Report) {
     let logits = |lm: &Emu3Lm| values(lm.logits(lm.forward(&chunk, &mut lm.cache())));
     let lm = open(folder).unwrap();
     report.close("logits", &logits(&lm), &model.io.floats("single.logits"));
-    let whole = load(model, 0, &Device::flex());
+    let whole = load(model, 0, &device());
     report.equal("bits of the logits, against one file", logits(&lm), logits(&whole));
 }
 

@@ -3,10 +3,11 @@
 //! The weights are random, so nothing is known of the picture; what holds for any weights is tested:
 //! the order of things, the grammar, and that what was written freely is what the model prefers.
 
+use super::device::device;
 use super::fixtures::{Fixtures, Model, ids, published};
 use super::lm::values;
 use super::report::Report;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use earl_model::emu3::directory::Directory;
 use earl_model::emu3::lm::left_padded;
 use earl_model::emu3::sequence::{image_block, open_image, parse_codes};
@@ -35,7 +36,7 @@ pub(crate) fn check(fixtures: &Fixtures, report: &mut Report) {
 }
 
 fn edit(folder: &Path, lm_model: &Model, vq_model: &Model, report: &mut Report) {
-    let device = Device::flex();
+    let device = device();
     let directory = Directory::open(folder).unwrap();
     let lm = Emu3Lm::load(directory.config.lm.as_ref().unwrap(), &directory.shards, &device);
     let vq = Emu3Vq::load(directory.config.vq.as_ref().unwrap(), &directory.shards, &device);

@@ -1,5 +1,6 @@
 //! The language model: hidden states and logits at every layer, loss, gradients, log-probabilities.
 
+use super::device::device;
 use super::fixtures::{Fixtures, Model};
 use super::report::Report;
 use burn::module::{Module, ModuleVisitor, Param};
@@ -37,7 +38,7 @@ pub(crate) fn load(model: &Model, at: usize, device: &Device) -> Emu3Lm {
 pub(crate) fn forward(fixtures: &Fixtures, report: &mut Report) {
     for model in fixtures.models("lm") {
         for at in 0..model.sources.len() {
-            let lm = load(&model, at, &Device::flex());
+            let lm = load(&model, at, &device());
             report.equal(&format!("layouts: {}", model.sources[at].0), &model.name, &model.name);
             single(&lm, &model, report);
             one_at_a_time(&lm, &model, report);
@@ -144,7 +145,7 @@ fn log_probs(model: &Model, chunk: &Chunk, logits: Tensor<3>, report: &mut Repor
 pub(crate) fn training(fixtures: &Fixtures, report: &mut Report) {
     for model in fixtures.models("lm") {
         for at in 0..model.sources.len() {
-            let lm = load(&model, at, &Device::flex().autodiff());
+            let lm = load(&model, at, &device().autodiff());
             let chunk = padded(&model, report);
             let labels = model.io.integers("batch.labels");
             let label = |label: &i32| u32::try_from(*label).ok().map(TokenId);

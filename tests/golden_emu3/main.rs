@@ -12,6 +12,7 @@
 
 mod bundles;
 mod decoding;
+mod device;
 mod directories;
 mod edits;
 mod fixtures;

@@ -1,8 +1,8 @@
 //! What needs no weights: text, sequences, grammar, sizes and pixels.
 
+use super::device::device;
 use super::fixtures::{Fixtures, Recorded, hex, numbers, string};
 use super::report::Report;
-use burn::tensor::Device;
 use earl_model::emu3::grammar::kind_at;
 use earl_model::emu3::text::{PUBLISHED_RANKS, RANKS, special_id};
 use earl_model::emu3::{Emu3Ids, Emu3Text, pixels, sequence};
@@ -140,7 +140,7 @@ pub(crate) fn pixels(fixtures: &Fixtures, report: &mut Report) {
         let want = picture(&io, &format!("{at}.resized"));
         let got = pixels::bicubic(&source, want.height(), want.width()).unwrap();
         report.bytes("bicubic bytes", got.as_raw(), want.as_raw());
-        let normal = pixels::to_pixels(&[want], &Device::flex()).unwrap();
+        let normal = pixels::to_pixels(&[want], &device()).unwrap();
         let normal: Vec<f32> = normal.into_data().try_into_vec().unwrap();
         report.pixels("normalised", &normal, &io.floats(&format!("{at}.pixels")));
     }

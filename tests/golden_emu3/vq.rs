@@ -1,5 +1,6 @@
 //! The image tokenizer: every stage, codes, pixels and bytes; in each layout, with autodiff and without.
 
+use super::device::device;
 use super::fixtures::{Fixtures, Model};
 use super::report::Report;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -10,7 +11,7 @@ use pollster::block_on;
 pub(crate) fn check(fixtures: &Fixtures, report: &mut Report) {
     for model in fixtures.models("vq") {
         for (layout, config, shards) in &model.sources {
-            for device in [Device::flex(), Device::flex().autodiff()] {
+            for device in [device(), device().autodiff()] {
                 let config = config.vq.as_ref().unwrap();
                 let vq = Emu3Vq::load(config, shards, &device).unwrap();
                 let factor = model.meta["factor"].as_u64().unwrap();
