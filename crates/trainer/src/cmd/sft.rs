@@ -3,7 +3,6 @@
 use super::{new_run, open_run};
 use crate::config::RunConfig;
 use crate::device::DeviceName;
-use crate::hint;
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::run_dir::{RunDir, write_file};
@@ -11,6 +10,7 @@ use crate::sft::batch::BatchMaker;
 use crate::sft::codes::CodeTable;
 use crate::sft::probe::{entropies, probe};
 use crate::sft::train::{SftStep, Trainer};
+use crate::sft::widen::widen;
 use crate::store::{Stored, check_finite};
 use crate::tok;
 use anyhow::{Context, Result, bail};
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Go on with this run from its newest whole checkpoint.
     #[arg(long, value_name = "RUN", conflicts_with = "config")]
     resume: Option<PathBuf>,
-    /// Start from this model's weights: a bundle, a run or a safetensors file.
+    /// Start from this model's weights: a bundle, a run or a safetensors file; words it lacks are added.
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     init: Option<PathBuf>,
     /// Take this model's picture tokenizer instead of making one; `--init` brings its own.
@@ -78,9 +78,9 @@ struct Line<'a, T: Serialize> {
 /// For a bad configuration, a folder that can't be written, or a loss that is no number.
 pub(crate) fn run(args: &Args) -> Result<()> {
     interrupt::listen()?;
-    let init = args.init.as_deref().map(Stored::read).transpose()?;
+    let mut init = args.init.as_deref().map(Stored::read).transpose()?;
     let lent = args.tokenizer.as_deref().map(Stored::read).transpose()?;
-    let (run, config) = open_run(args.resume.as_deref(), || start(args, init.as_ref()))?;
+    let (run, config) = open_run(args.resume.as_deref(), || start(args, &mut init))?;
     let model = config.model_config()?;
     if config.sft.mixed_precision && !set_matmul(Matmul::Mixed) {
         eprintln!("note: this CPU does not multiply bfloat16; products are made in f32");
@@ -94,19 +94,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn start(args: &Args, init: Option<&Stored>) -> Result<(RunDir, RunConfig)> {
+fn start(args: &Args, init: &mut Option<Stored>) -> Result<(RunDir, RunConfig)> {
     let Some(path) = &args.config else { bail!("no configuration; pass `--config`") };
     let mut config = RunConfig::read(path)?;
     config.sft.steps = args.steps.unwrap_or(config.sft.steps);
     config.sft.seed = args.seed.unwrap_or(config.sft.seed);
     config.sft.data.seed = args.seed.unwrap_or(config.sft.data.seed);
-    if let (Some(init), Some(path)) = (init, &args.init) {
-        let model = config.model_config()?;
-        let same = init.config.lm == model.lm && init.config.vision == model.vision;
-        if !same || init.config.text != model.text {
-            let problem = format!("`{}` is a model of another size or vocabulary", path.display());
-            return Err(hint::error(problem, "set `[model]` to the sizes `trainer inspect` shows"));
-        }
+    if let Some(given) = init.take() {
+        *init = Some(widen(given, &config.model_config()?)?);
     }
     let facts = serde_json::json!({
         "device": format!("{:?}", args.device), "seed": config.sft.seed, "parent": args.init,

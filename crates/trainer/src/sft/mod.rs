@@ -6,3 +6,4 @@ pub(crate) mod config;
 pub(crate) mod loss;
 pub(crate) mod probe;
 pub(crate) mod train;
+pub(crate) mod widen;
