@@ -83,15 +83,42 @@ export function compose({ width, height, rgba }, side, edited, changed, weight) 
     const row = (rows[y] ?? 0) * side;
     for (let x = 0; x < width; x++, at++) {
       const from = row + (cols[x] ?? 0);
-      const share = changed[from] ? (weight ? weight[at] ?? 0 : 1) : 0;
-      if (share === 0) continue;
-      for (let c = 0; c < 3; c++) {
-        const old = rgba[at * 4 + c] ?? 0;
-        result[at * 4 + c] = share === 1 ? edited[from * 4 + c] ?? 0 : Math.round(old + share * ((edited[from * 4 + c] ?? 0) - old));
-      }
+      if (changed[from]) mix(result, at, edited, from, weight ? weight[at] ?? 0 : 1);
     }
   }
   return result;
+}
+
+/**
+ * As `compose`, of an edit that has the picture's own size and changes all of it.
+ * @param {Pixels} picture @param {Uint8ClampedArray} edited @param {Uint8Array | Float32Array | null} weight @returns {Uint8ClampedArray<ArrayBuffer>}
+ */
+export function overlay({ rgba }, edited, weight) {
+  const result = new Uint8ClampedArray(rgba);
+  for (let at = 0; at * 4 < result.length; at++) mix(result, at, edited, at, weight ? weight[at] ?? 0 : 1);
+  return result;
+}
+
+/** Mixes a share of another pixel's colour into one. @param {Uint8ClampedArray} into @param {number} at @param {Uint8ClampedArray} other @param {number} from @param {number} share */
+function mix(into, at, other, from, share) {
+  if (share === 0) return;
+  for (let c = 0; c < 3; c++) {
+    const old = into[at * 4 + c] ?? 0;
+    into[at * 4 + c] = share === 1 ? other[from * 4 + c] ?? 0 : Math.round(old + share * ((other[from * 4 + c] ?? 0) - old));
+  }
+}
+
+/** The smallest rectangle around a mask. @param {Uint8Array} mask @param {number} width @returns {import("./types").Rect} */
+export function boxOf(mask, width) {
+  const [first, last] = [mask.indexOf(1), mask.lastIndexOf(1)];
+  const [top, bottom] = [Math.floor(first / width), Math.floor(last / width)];
+  let [left, right] = [width, 0];
+  for (let at = first; at <= last; at++) {
+    if (!mask[at]) continue;
+    left = Math.min(left, at % width);
+    right = Math.max(right, at % width);
+  }
+  return { x: left, y: top, width: right - left + 1, height: bottom - top + 1 };
 }
 
 /**

@@ -13,7 +13,7 @@ import { choose } from "./backend.js";
 import { Client } from "./client.js";
 import { EarlError, failure } from "./errors.js";
 import { readImage } from "./input.js";
-import { checkEdit } from "./options.js";
+import { FULL, checkEdit } from "./options.js";
 import { Job } from "./job.js";
 import { EditStream } from "./stream.js";
 import { verify } from "./verify.js";
@@ -126,14 +126,15 @@ export class Editor extends EventTarget {
     const client = new Client(this.#options.workerUrl ?? new URL("./worker.js", import.meta.url));
     try {
       this.#stats.workers++;
-      const module = await client.ask({ type: "start", use }, { signal }).answer;
+      const full = this.#model.manifest.model.tier === FULL;
+      const module = await client.ask({ type: "start", use, full }, { signal }).answer;
       // WebGPU gets a copy: the CPU may need the weights next.
       const transfer = use === "cpu" ? [...new Set(chunks.map((chunk) => chunk.buffer))] : [];
       const info = await client.ask({ type: "load", manifest: this.#model.bytes, chunks }, { transfer, signal }).answer;
       this.#end.signal.throwIfAborted();
       const wanted = this.#options.modelHash?.toLowerCase();
       if (wanted && wanted !== info.modelHash) throw failure("E_MANIFEST_MISMATCH", `the site serves the model ${info.modelHash.slice(0, 12)}…, not ${wanted.slice(0, 12)}…`);
-      if (use === "webgpu") await verify(client, { model: info.modelHash, adapter, software, module, storage: this.#options.storage ?? "auto" }, signal);
+      if (use === "webgpu" && !full) await verify(client, { model: info.modelHash, adapter, software, module, storage: this.#options.storage ?? "auto" }, signal);
       this.#client = client;
       return info;
     } catch (error) {
@@ -197,7 +198,7 @@ export class Editor extends EventTarget {
       },
     });
     const run = async () => {
-      const settings = checkEdit(options);
+      const settings = checkEdit(options, this.#model.manifest.model.tier);
       await this.#inTurn(options.signal, async (signal) => {
         const picture = await readImage(options.image, signal);
         const own = (job = new Job(settings, options, stream));

@@ -48,6 +48,7 @@ export class Job {
   hear(message) {
     if (message.type === "begin") this.recipe ??= message.recipe;
     else if (message.type === "token") this.#token(message.token);
+    else if (message.type === "code") this.stream.push({ type: "code", done: message.done, total: message.total });
     else if (message.type === "paint") this.stream.push({ type: "paint", rect: message.rect, bitmap: message.bitmap });
     else if (message.type === "ran") {
       this.#ran.push(message.ran);

@@ -5,7 +5,11 @@ import { plainPlan, planFault } from "./plan.js";
 import { checkRecipe } from "./recipe.js";
 
 const CREATE = ["model", "modelHash", "backend", "storage", "signal", "persist", "workerUrl", "maxMemoryBytes", "monitor", "confirm"];
-const EDIT = ["image", "instruction", "region", "lock", "mode", "seed", "temperature", "candidates", "rank", "paint", "maps", "plan", "ahead", "resume", "recipe", "signal", "onToken"];
+const EDIT = ["image", "instruction", "region", "lock", "mode", "seed", "temperature", "candidates", "rank", "paint", "maps", "plan", "ahead", "area", "resume", "recipe", "signal", "onToken"];
+/** Tier of published models, which take other options. */
+export const FULL = "full";
+/** Pixels that a published model draws. */
+const AREA = { least: 256, most: 1 << 20, usual: 1 << 16 };
 /** Most candidates of an edit. */
 const MAX_CANDIDATES = 16;
 /** Most codes read ahead, and how many unless an edit says otherwise. */
@@ -65,12 +69,14 @@ function seedText(seed) {
   return String(seed);
 }
 
-/** Every option of an edit with its value, ready for the worker. @param {import("./types").EditOptions} options @returns {import("./types").RunOptions} */
-export function checkEdit(options) {
+/** Every option of an edit with its value, ready for the worker. @param {import("./types").EditOptions} options @param {string} tier of the model @returns {import("./types").RunOptions} */
+export function checkEdit(options, tier) {
   checkNames(options, EDIT);
+  checkTier(options, tier);
   if (options.image === undefined) throw failure("E_OPTION", "option `image` is missing");
   inRange("ahead", options.ahead, 0, AHEAD.most, true);
   oneOf("paint", options.paint, ["row", "final"]);
+  const full = tier === FULL;
   if (options.resume) return resumed(options.resume, options);
   if (options.recipe) return resumed({ recipe: checkRecipe(options.recipe), tokens: [] }, options);
   if (typeof options.instruction !== "string") throw failure("E_INSTRUCTION", "an edit needs an instruction");
@@ -84,11 +90,23 @@ export function checkEdit(options) {
   const candidates = options.candidates ?? 1;
   const region = options.region ?? null;
   return {
-    instruction: options.instruction, mode: options.mode ?? "local", seed: seedText(options.seed ?? 0),
+    instruction: options.instruction, mode: options.mode ?? (full && !region ? "full" : "local"), seed: seedText(options.seed ?? 0),
     temperature: options.temperature ?? (candidates > 1 ? WARM : 0), lock: options.lock ?? (region ? "hard" : "none"), candidates,
     rank: options.rank ?? "likelihood", paint: options.paint ?? "row", region, decided: [], candidate: 0, expect: null,
-    plan: options.plan ? plainPlan(options.plan) : null, ahead: options.ahead ?? AHEAD.usual, onDevice: false,
+    plan: options.plan ? plainPlan(options.plan) : null, ahead: options.ahead ?? AHEAD.usual, area: options.area ?? (full ? AREA.usual : 0), onDevice: false,
   };
+}
+
+/** Refuses what a model of this tier has not. @param {import("./types").EditOptions} options @param {string} tier */
+function checkTier(options, tier) {
+  const refuse = (/** @type {string} */ name, /** @type {string} */ hint) => failure("E_OPTION", `option \`${name}\`: a model of tier \`${tier}\` has none`, { hint });
+  inRange("area", options.area, AREA.least, AREA.most, true);
+  if (tier !== FULL) {
+    if (options.area !== undefined) throw refuse("area", "leave it out: the canvas has a fixed size");
+    return;
+  }
+  for (const name of /** @type {const} */ (["plan", "maps"])) if (options[name]) throw refuse(name, "leave it out");
+  if ((options.candidates ?? 1) > 1) throw refuse("candidates", "edit again with other seeds");
 }
 
 /** @param {unknown} plan @param {import("./types").Mode | undefined} mode */
@@ -107,7 +125,7 @@ function resumed({ recipe, tokens }, options) {
   return {
     instruction: recipe.instruction, mode: recipe.mode, seed: String(recipe.seed), temperature: recipe.temperature, lock: recipe.lock,
     candidates: 1, rank: "none", paint: options.paint ?? "row", region, decided: tokens, candidate: recipe.candidate,
-    expect: { model: recipe.model, image: recipe.image }, plan: recipe.plan ?? null, ahead: options.ahead ?? AHEAD.usual,
+    expect: { model: recipe.model, image: recipe.image }, plan: recipe.plan ?? null, ahead: options.ahead ?? AHEAD.usual, area: recipe.area ?? 0,
     onDevice: tokens.length > 0 && recipe.determinism === "device",
   };
 }

@@ -15,7 +15,7 @@ const MAX_LINK = 16_384;
 export const recipeOf = ({ info, image, options, rects }, seed, candidate) => ({
   v: 1, model: info.modelHash, image, instruction: options.instruction, mode: options.mode, seed: small(seed), temperature: options.temperature,
   candidate, lock: options.lock, region: rects, determinism: info.backend === "cpu" && !options.onDevice ? "reference" : "device",
-  ...(options.plan ? { plan: options.plan } : {}),
+  ...(options.plan ? { plan: options.plan } : {}), ...(options.area ? { area: options.area } : {}),
 });
 
 /** A seed as a number where JSON holds it exactly. @param {string} seed */

@@ -18,7 +18,8 @@ export const resultOf = (info, ran, candidates) => ({
   data: new ImageData(ran.rgba, ran.width, ran.height),
   candidates, plan: ran.plan, recipe: ran.recipe, outside: ran.outside, determinism: ran.recipe.determinism, backend: info.backend,
   notes: ran.notes, doubt: ran.doubt, tokens: ran.program,
-  canvas: { side: info.canvas, patch: info.patch, source: ran.source, edited: ran.edited },
+  ...(ran.reasoning ? { reasoning: ran.reasoning } : {}),
+  canvas: { side: info.canvas, patch: info.patch, width: info.canvas, height: info.canvas, ...ran.canvas, source: ran.source, edited: ran.edited },
   stats: { tokens: ran.tokens, forwards: ran.forwards, milliseconds: ran.milliseconds, logProb: ran.logProb },
 });
 

@@ -12,7 +12,7 @@
  * @typedef {import("./types").ModuleInfo} Info
  * @typedef {{ isStopped: () => Promise<boolean>, begin: (recipe: import("./types").Recipe) => void, token: (token: import("./types").TokenInfo) => void,
  *   paint: (rect: import("./types").Rect, bitmap: ImageBitmap) => void, ran: (ran: Ran) => void }} Tell
- * @typedef {{ wasm: Module, model: Model, info: Info, picture: Pixels, image: string, options: RunOptions,
+ * @typedef {{ wasm: Module, info: Info, picture: Pixels, image: string, options: RunOptions,
  *   rects: import("./types").Rect[] | "mask" | null, mask: Uint8Array | null, tell: Tell }} Job
  */
 import { changedOf, compose, countOutside, fadeOf, maskOf, maskOfPlan, rectOf } from "./compose.js";
@@ -22,8 +22,21 @@ import { recipeOf } from "./recipe.js";
 
 /** @param {Module} wasm @param {Model} model @param {import("./types").Picture} input @param {RunOptions} options @param {Tell} tell */
 export async function runEdit(wasm, model, input, options, tell) {
+  const job = await jobOf(wasm, model.info(), input, options, tell);
+  for (let at = 0; at < options.candidates; at++) {
+    const ran = await candidate(job, model, at);
+    tell.ran(ran);
+    if (ran.stopped) break;
+  }
+  return null;
+}
+
+/**
+ * Reads picture and region, and tells the recipe.
+ * @param {Module} wasm @param {Info} info @param {import("./types").Picture} input @param {RunOptions} options @param {Tell} tell
+ */
+export async function jobOf(wasm, info, input, options, tell) {
   const picture = "file" in input ? wasm.decode(input.file) : input;
-  const info = /** @type {Info} */ (model.info());
   const image = await imageHash(wasm, picture);
   const { expect } = options;
   if (expect && expect.model !== info.modelHash) throw failure("E_RECIPE_MISMATCH", "the recipe was made with another model");
@@ -34,14 +47,9 @@ export async function runEdit(wasm, model, input, options, tell) {
   const rects = asMask || !shape ? null : /** @type {import("./types").Rect[]} */ ([shape].flat());
   const mask = asMask || rects ? maskOf(asMask ?? rects ?? [], picture.width, picture.height) : null;
   /** @type {Job} */
-  const job = { wasm, model, info, picture, image, options, rects: asMask ? "mask" : rects, mask, tell };
+  const job = { wasm, info, picture, image, options, rects: asMask ? "mask" : rects, mask, tell };
   tell.begin(recipeOf(job, options.seed, options.candidate));
-  for (let at = 0; at < options.candidates; at++) {
-    const ran = await candidate(job, at);
-    tell.ran(ran);
-    if (ran.stopped) break;
-  }
-  return null;
+  return job;
 }
 
 /** SHA-256 of "width,height," and the RGBA bytes. @param {Module} wasm @param {Pixels} picture */
@@ -55,9 +63,9 @@ export async function imageHash(wasm, { width, height, rgba }) {
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** @param {Job} job @param {number} at @returns {Promise<Ran>} */
-async function candidate(job, at) {
-  const { model, options, picture, info, tell } = job;
+/** @param {Job} job @param {Model} model @param {number} at @returns {Promise<Ran>} */
+async function candidate(job, model, at) {
+  const { options, picture, info, tell } = job;
   const seed = (BigInt(options.seed) + BigInt(at)) % 2n ** 64n;
   const settings = { instruction: options.instruction, mode: options.mode, seed, temperature: options.temperature, plan: options.plan, ahead: options.ahead, decided: at === 0 ? options.decided : [] };
   const made = new Made(info);
@@ -121,13 +129,23 @@ class Made {
 
 /** @param {Job} job @param {number} at @param {string} seed @param {WasmEdited} edited @param {Uint8Array} changed @param {boolean} stopped @returns {Ran} */
 function finish(job, at, seed, edited, changed, stopped) {
-  const { wasm, picture, info, options, mask } = job;
+  return ranOf(job, at, seed, edited, (weight) => compose(job.picture, job.info.canvas, edited.edited, changed, weight), stopped);
+}
+
+/**
+ * What is handed over of an edit.
+ * @param {Job} job @param {number} at @param {string} seed @param {WasmEdited} edited
+ * @param {(weight: Uint8Array | Float32Array | null) => Uint8ClampedArray<ArrayBuffer>} lay lays the edit on the picture, held back where a weight says so
+ * @param {boolean} stopped @returns {Ran}
+ */
+export function ranOf(job, at, seed, edited, lay, stopped) {
+  const { wasm, picture, options, mask } = job;
   const weight = mask === null || options.lock === "none" ? null : options.lock === "soft" ? fadeOf(mask, picture.width, picture.height) : mask;
-  const rgba = compose(picture, info.canvas, edited.edited, changed, weight);
+  const rgba = lay(weight);
   const recipe = recipeOf(job, seed, options.candidate + at);
   const png = /** @type {Uint8Array<ArrayBuffer>} */ (wasm.encode(new Uint8Array(rgba), picture.width, picture.height, JSON.stringify(recipe)));
   const notes = [...edited.notes];
-  const kept = weight !== null && mask !== null && compose(picture, info.canvas, edited.edited, changed, null);
+  const kept = weight !== null && mask !== null && lay(null);
   if (kept && countOutside(picture.rgba, kept, mask).changed > 0) {
     notes.push(options.lock === "hard" ? "edited only inside the region: what the model changed outside it was put back" : "faded towards the region's border");
   }

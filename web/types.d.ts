@@ -1,6 +1,6 @@
 /**
  * The editor's types: what a page calls, and what crosses between page, worker and WebAssembly.
- * Rust's side of the last: `crates/web/src/messages.rs`.
+ * Rust's side of the last: `crates/web/src/messages.rs`. Published models are those of tier `full`.
  */
 export type Backend = "auto" | "cpu" | "webgpu";
 export type Mode = "local" | "full" | "think";
@@ -50,11 +50,12 @@ export interface EditOptions {
   region?: Region | undefined;
   /** `hard` if a region is given. */
   lock?: Lock | undefined;
+  /** Default `local`; of a published model `local` with a region and `full` without. */
   mode?: Mode | undefined;
   seed?: number | bigint | undefined;
   /** 0 takes the likeliest token; default 0, and 0.7 with several candidates. */
   temperature?: number | undefined;
-  /** 1 to 16; candidate k runs with the seed `seed + k`. */
+  /** 1 to 16, of a published model 1; candidate k runs with the seed `seed + k`. */
   candidates?: number | undefined;
   rank?: Rank | undefined;
   /** `row` sends rows as they are finished. */
@@ -64,6 +65,8 @@ export interface EditOptions {
   plan?: Plan | undefined;
   /** Most codes of the source that are read ahead as a draft: 0 to 64, default 32. Changes the passes, not the tokens. */
   ahead?: number | undefined;
+  /** About how many pixels a published model draws: 256 to 1,048,576, default 65,536. */
+  area?: number | undefined;
   resume?: Checkpoint | undefined;
   /** Does again what a recipe says; picture and model must be those it was made with. */
   recipe?: Recipe | undefined;
@@ -96,8 +99,10 @@ export interface Recipe {
   candidate: number; lock: Lock; region: Rect[] | "mask" | null; determinism: Determinism;
   /** Only if it was given, not the model's own. */
   plan?: Plan;
+  /** Only of a published model. */
+  area?: number;
 }
-/** A stopped edit, plain JSON: no pixels. */
+/** A stopped edit, plain JSON: no pixels. Of a published model it holds no tokens, and going on begins anew. */
 export interface Checkpoint { recipe: Recipe; tokens: number[] }
 export interface Outside { pixels: number; changed: number }
 export interface Candidate { index: number; seed: number | string; score: number; image: Blob; data: ImageData; recipe: Recipe; outside: Outside; plan: Plan; tokens: number[] }
@@ -120,14 +125,20 @@ export interface EditResult {
   notes: string[];
   /** What the plan speaks of and the picture does not seem to show. */
   doubt: string;
+  /** Of a published model the codes of the picture it drew. */
   tokens: number[];
-  /** What the model saw and made, on its own canvas. */
-  canvas: { side: number; patch: number; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer> };
+  /** What a published model said first, in mode `think`. */
+  reasoning?: string | undefined;
+  /** What the model saw and made, on its own canvas; `side` is 0 if that has no fixed size. */
+  canvas: { side: number; patch: number; width: number; height: number; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer> };
+  /** `logProb` is NaN of a published model. */
   stats: { tokens: number; forwards: number; milliseconds: number; logProb: number };
 }
 export type EditEvent =
   | { type: "plan"; plan: Plan }
   | { type: "token"; token: TokenInfo }
+  /** A published model has written another code, in place of `token`. */
+  | { type: "code"; done: number; total: number }
   | { type: "paint"; rect: Rect; bitmap: ImageBitmap }
   | { type: "candidate"; candidate: Candidate }
   | { type: "stopped"; checkpoint: Checkpoint; result: EditResult }
@@ -135,7 +146,7 @@ export type EditEvent =
 export interface Check { name: string; ok: boolean; detail: string }
 export interface SelfTest { ok: boolean; backend: "webgpu" | "cpu"; checks: Check[] }
 
-/** What the module says of itself and its model. */
+/** What the module says of itself and its model; a published one has no fixed canvas (0) and no lists. */
 export interface ModuleInfo {
   backend: "cpu" | "webgpu"; modelHash: string; name: string; canvas: number; patch: number;
   names: string[]; tintable: boolean[]; tints: string[]; backgrounds: string[]; words: string[];
@@ -172,6 +183,8 @@ export interface RunOptions {
   /** Given, not the model's own. */
   plan: Plan | null;
   ahead: number;
+  /** 0 unless the model is a published one. */
+  area: number;
   /** Were some of the decided tokens chosen on WebGPU? */
   onDevice: boolean;
   /** Model and image a checkpoint was made with; others are refused. */
@@ -183,9 +196,11 @@ export interface Ran {
   tokens: number; forwards: number; milliseconds: number; logProb: number; width: number; height: number; rects: Rect[] | "mask" | null;
   png: Uint8Array<ArrayBuffer>; rgba: Uint8ClampedArray<ArrayBuffer>; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>;
   stopped: boolean; recipe: Recipe;
+  /** Of a published model. */
+  canvas?: { width: number; height: number } | undefined; reasoning?: string | undefined;
 }
 export type ToWorker =
-  | { type: "start"; id: number; use: "cpu" | "webgpu" }
+  | { type: "start"; id: number; use: "cpu" | "webgpu"; full: boolean }
   | { type: "load"; id: number; manifest: Uint8Array; chunks: Uint8Array[] }
   | { type: "edit"; id: number; picture: Picture; options: RunOptions }
   | { type: "test"; id: number; brief: boolean }
@@ -193,6 +208,7 @@ export type ToWorker =
 export type FromWorker =
   | { type: "begin"; id: number; recipe: Recipe }
   | { type: "token"; id: number; token: TokenInfo }
+  | { type: "code"; id: number; done: number; total: number }
   | { type: "paint"; id: number; rect: Rect; bitmap: ImageBitmap }
   | { type: "ran"; id: number; ran: Ran }
   | { type: "done"; id: number; value: unknown }
@@ -209,6 +225,10 @@ export interface WasmAgrees { tokens: boolean; pixels: boolean; exact: boolean }
 export interface WasmEdited {
   notes: string[]; doubt: string; plan: PlanStep[]; outside: Outside; tokens: number; forwards: number; logProb: number;
   milliseconds: number; program: number[]; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>;
+}
+export interface WasmFullEdited {
+  notes: string[]; width: number; height: number; sourceCodes: number[]; codes: number[]; reasoning: string | undefined; passes: number | undefined;
+  source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>; scaled: Uint8ClampedArray<ArrayBuffer>;
 }
 
 /* The page's scenes. */

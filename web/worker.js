@@ -2,21 +2,26 @@
 /// <reference lib="webworker" />
 /**
  * Module worker: holds one WebAssembly module and one model, runs edits. One message in, several out.
- * Tensors stay here; it fetches nothing but the module. See `types.d.ts` for the messages.
+ * Tensors stay here; it fetches nothing but the module, which is another one for published models.
+ * See `types.d.ts` for the messages.
  * @typedef {import("./types").ToWorker} ToWorker
  * @typedef {import("./types").FromWorker} FromWorker
  * @typedef {import("./types").Problem} Problem
  * @typedef {typeof import("./wasm/earl_cpu.js")} Module
+ * @typedef {typeof import("./wasm/earl_cpu_full.js")} FullModule
  */
 import { EarlError, failure, problemOf } from "./errors.js";
+import { runFull } from "./full.js";
 import { watchDevices } from "./gpu.js";
 import { runEdit } from "./run.js";
 import { selfTest } from "./selftest.js";
 
-/** @type {Module | null} */
+/** @type {Module | FullModule | null} */
 let wasm = null;
 /** @type {import("./wasm/earl_cpu.js").WebEditor | null} */
 let model = null;
+/** A published model, in place of the other. @type {import("./wasm/earl_cpu_full.js").WebFullEditor | null} */
+let full = null;
 /** The message being answered. @type {number | null} */
 let current = null;
 /** Set when the device is gone: nothing can be answered any more. @type {EarlError | null} */
@@ -68,16 +73,20 @@ function lose(why) {
 /** @param {Exclude<ToWorker, { type: "stop" }>} message */
 async function answer(message) {
   if (lost) throw lost;
-  if (message.type === "start") return start(message.use);
+  if (message.type === "start") return start(message.use, message.full);
   if (!wasm) throw failure("E_STATE", "no module is started");
   if (message.type === "load") {
-    model = await wasm.load(/** @type {Uint8Array} */ (message.manifest), message.chunks);
-    return model.info();
+    const { manifest, chunks } = message;
+    if ("load_full" in wasm) return (full = await wasm.load_full(manifest, chunks)).info();
+    return (model = await wasm.load(manifest, chunks)).info();
   }
-  if (!model) throw failure("E_STATE", "no model is loaded");
-  if (message.type === "test") return selfTest(wasm, model, message.brief);
+  if (message.type === "test") {
+    if (!model) throw failure("E_SELF_TEST", "the model tells no known answers", { hint: "only models of tier `tiny` can be tested" });
+    return selfTest(wasm, model, message.brief);
+  }
   const { id, picture, options } = message;
-  return runEdit(wasm, model, picture, options, {
+  /** @type {import("./run.js").Tell} */
+  const tell = {
     isStopped: async () => {
       await breathe();
       return stopped.has(id);
@@ -86,20 +95,26 @@ async function answer(message) {
     token: (token) => post({ type: "token", id, token }),
     paint: (rect, bitmap) => post({ type: "paint", id, rect, bitmap }, [bitmap]),
     ran: (ran) => post({ type: "ran", id, ran }, [ran.png.buffer, ran.rgba.buffer, ran.source.buffer, ran.edited.buffer]),
-  });
+  };
+  if (model) return runEdit(wasm, model, picture, options, tell);
+  if (!full) throw failure("E_STATE", "no model is loaded");
+  return runFull(wasm, full, picture, options, { ...tell, code: (done, total) => (post({ type: "code", id, done, total }), !stopped.has(id)) });
 }
 
-/** Starts a module; the hash of WebGPU's, which names what a device was tested with. @param {"cpu" | "webgpu"} use */
-async function start(use) {
+/**
+ * Starts a module; the hash of WebGPU's, which names what a device was tested with.
+ * @param {"cpu" | "webgpu"} use @param {boolean} full for a published model
+ */
+async function start(use, full) {
   if (use === "cpu") {
-    const found = await import("./wasm/earl_cpu.js");
+    const found = await (full ? import("./wasm/earl_cpu_full.js") : import("./wasm/earl_cpu.js"));
     await found.default();
     wasm = found;
     return "";
   }
   watchDevices(lose);
-  const url = new URL("./wasm/earl_gpu_bg.wasm", import.meta.url);
-  const [gpu, response] = await Promise.all([import("./wasm/earl_gpu.js"), fetch(url)]);
+  const url = full ? new URL("./wasm/earl_gpu_full_bg.wasm", import.meta.url) : new URL("./wasm/earl_gpu_bg.wasm", import.meta.url);
+  const [gpu, response] = await Promise.all([full ? import("./wasm/earl_gpu_full.js") : import("./wasm/earl_gpu.js"), fetch(url)]);
   if (!response.ok) throw failure("E_HTTP", `${url.pathname} answered ${response.status}`, { detail: { status: response.status } });
   const bytes = await response.arrayBuffer();
   await gpu.default({ module_or_path: bytes });

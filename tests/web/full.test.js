@@ -1,9 +1,8 @@
 // @ts-check
 /**
- * A bundle of tier `full` (Emu3's architecture, random weights) in the browser: the codes that the native
- * program wrote. The native test `the_page_has_codes_to_compare_with` leaves bundle and codes in the folder
- * `EARL_FULL` (where `EARL_PAGE_FIXTURE` told it to); modules built with feature `full` lie in the folder
- * `EARL_FULL_MODULES`, since the page's own are built without.
+ * A published model's bundle (tier `full`: Emu3's architecture, random weights) in the browser, through the page's
+ * API: the codes that the native program wrote. The native test `the_page_has_codes_to_compare_with` leaves bundles,
+ * picture and codes in the folder `EARL_FULL` (where `EARL_PAGE_FIXTURE` told it to); `cargo xtask test` sets both.
  */
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
@@ -12,66 +11,112 @@ import { test } from "node:test";
 import { GPU, bench } from "./helpers.js";
 
 const folder = process.env["EARL_FULL"] ?? "";
-const modules = process.env["EARL_FULL_MODULES"] ?? "";
-const skip = folder && modules ? false : "EARL_FULL or EARL_FULL_MODULES names no folder";
+const skip = folder ? false : "EARL_FULL names no folder";
+
+/** Serves the fixture below `/test/full/`. @param {string[]} flags */
+async function withModels(flags = []) {
+  const on = await bench(flags);
+  const serve = (/** @type {string} */ name) => on.server.files.set(`/test/full/${name}`, readFileSync(join(folder, name)));
+  serve("in.png");
+  for (const quant of ["q8", "f32"]) {
+    serve(`${quant}/manifest.json`);
+    for (const name of readdirSync(join(folder, quant, "chunks"))) serve(`${quant}/chunks/${name}`);
+  }
+  return on;
+}
 
 /**
- * Edits with every expected request of a bundle in a fresh page.
- * @param {import("./helpers.js").Bench} on @param {string} module @param {string} quant
+ * Does every expected edit of a bundle in a fresh page.
+ * @param {import("./helpers.js").Bench} on @param {"cpu" | "webgpu"} backend @param {string} quant
  */
-async function edits(on, module, quant) {
-  const expected = JSON.parse(readFileSync(join(folder, "expected.json"), "utf8")).filter((/** @type {any} */ one) => one.bundle === quant);
-  const bundle = join(folder, quant);
-  on.server.files.set("/test/full/manifest.json", readFileSync(join(bundle, "manifest.json")));
-  for (const name of readdirSync(join(bundle, "chunks"))) on.server.files.set(`/test/full/chunks/${name}`, readFileSync(join(bundle, "chunks", name)));
-  for (const name of [`${module}.js`, `${module}_bg.wasm`]) on.server.files.set(`/test/modules/${name}`, readFileSync(join(modules, name)));
-  on.server.files.set("/test/in.png", readFileSync(join(folder, "in.png")));
+async function edits(on, backend, quant) {
+  const all = JSON.parse(readFileSync(join(folder, "expected.json"), "utf8"));
+  const expected = all.filter((/** @type {any} */ { bundle }) => bundle === quant);
   const page = await on.fresh();
-  page.setDefaultTimeout(600_000);
-  const made = await page.evaluate(async ({ module, requests }) => {
-    const bytes = async (/** @type {string} */ path) => new Uint8Array(await (await fetch(path)).arrayBuffer());
-    const wasm = await import(`/test/modules/${module}.js`);
-    await wasm.default();
-    const manifest = await bytes("/test/full/manifest.json");
-    const { chunks } = JSON.parse(new TextDecoder().decode(manifest));
-    const editor = await wasm.load_full(manifest, await Promise.all(chunks.map((/** @type {any} */ { sha256 }) => bytes(`/test/full/chunks/${sha256}.bin`))));
-    const picture = wasm.decode(await bytes("/test/in.png"));
+  page.setDefaultTimeout(0);
+  const made = await page.evaluate(async ({ backend, quant, requests }) => {
+    const { api } = await import("/test/tools.js");
+    const editor = await api.createEditor({ model: `/test/full/${quant}/`, backend });
     const all = [];
-    for (const request of requests) {
-      let heard = 0;
-      const { sourceCodes, codes, edited, passes } = await editor.edit(new Uint8Array(picture.rgba), picture.width, picture.height, request, () => void heard++);
-      const rgb = edited.filter((/** @type {number} */ _, /** @type {number} */ at) => at % 4 !== 3);
-      all.push({ sourceCodes, codes, passes, heard, sha256: wasm.sha256(new Uint8Array(rgb)) });
+    for (const { region, ...request } of requests) {
+      const stream = editor.stream({ image: "/test/full/in.png", ...request, ...(region ? { region } : {}) });
+      const heard = [];
+      for await (const event of stream) if (event.type === "code") heard.push(event.done);
+      const { tokens, stats, outside, data, canvas, backend, recipe } = await stream.result;
+      all.push({ tokens, stats, outside, heard, size: [data.width, data.height], canvas: [canvas.width, canvas.height, canvas.edited.length], backend, area: recipe.area });
     }
-    return all;
-  }, { module, requests: expected.map((/** @type {any} */ one) => one.request) });
-  await page.close();
-  return made.map((/** @type {any} */ one, /** @type {number} */ at) => ({ made: one, expected: expected[at] }));
+    const { info } = editor;
+    await editor.destroy();
+    return { all, info };
+  }, { backend, quant, requests: expected.map((/** @type {any} */ { request }) => request) });
+  await page.context().close();
+  assert.deepEqual([made.info.tier, made.info.backend, made.info.canvas, made.info.patch], ["full", backend, 0, 8]);
+  expected.forEach(({ codes, request }, /** @type {number} */ at) => {
+    const what = `${backend} ${quant} ${request.mode} ${request.ahead}`;
+    const one = made.all[at];
+    assert.deepEqual(one.tokens, codes, what);
+    assert.deepEqual([one.size, one.backend, one.area], [[75, 61], backend, request.area], what);
+    const [width, height, bytes] = one.canvas;
+    assert.deepEqual([(width * height) / 64, bytes], [codes.length, width * height * 4], what);
+    assert.ok(one.heard.length > 0 && one.heard.every((/** @type {number} */ done, /** @type {number} */ at) => at === 0 || done > one.heard[at - 1]), what);
+    assert.ok(one.stats.forwards > 0 && one.stats.forwards <= one.heard.length, what);
+    if (request.region) assert.deepEqual(one.outside, { pixels: 75 * 61 - 20 * 20, changed: 0 }, what);
+  });
+  return made.all;
 }
 
 test("a published model's bundle writes the native codes on the CPU, in 8 bits and in float32", { skip }, async () => {
-  const on = await bench();
+  const on = await withModels();
   try {
-    for (const quant of ["q8", "f32"]) {
-      for (const { made, expected } of await edits(on, "earl_cpu", quant)) {
-        const what = `${quant} ${expected.request.mode} ${expected.request.ahead}`;
-        assert.deepEqual(made.sourceCodes, expected.source, what);
-        assert.deepEqual(made.codes, expected.codes, what);
-        assert.ok(made.heard > 0 && (expected.request.ahead === 0) === (made.passes === undefined || made.passes === null), what);
-      }
-    }
+    for (const quant of ["q8", "f32"]) await edits(on, "cpu", quant);
+    assert.ok(on.server.count("earl_cpu_full_bg.wasm") > 0);
+    assert.deepEqual([on.server.count("earl_cpu_bg.wasm"), on.server.count("earl_gpu")], [0, 0], "no other module is asked for");
+    assert.deepEqual(on.noise, []);
   } finally {
     await on.close();
   }
 });
 
-test("a published model's bundle writes the native codes on WebGPU, in float32", { skip, timeout: 900_000 }, async () => {
-  const on = await bench(GPU);
+test("a published model's bundle writes the native codes on WebGPU, in float32", { skip, timeout: 900_000 }, async (context) => {
+  const on = await withModels(GPU);
   try {
-    for (const { made, expected } of await edits(on, "earl_gpu", "f32")) {
-      assert.deepEqual(made.sourceCodes, expected.source, expected.request.mode);
-      assert.deepEqual(made.codes, expected.codes, expected.request.mode);
-    }
+    const all = await edits(on, "webgpu", "f32");
+    context.diagnostic(all.map(({ stats }) => `${Math.round(stats.milliseconds / 1000)} s`).join(", "));
+    assert.ok(on.server.count("earl_gpu_full_bg.wasm") > 0);
+    assert.deepEqual([on.server.count("earl_gpu_bg.wasm"), on.server.count("earl_cpu")], [0, 0], "no other module is asked for");
+  } finally {
+    await on.close();
+  }
+});
+
+test("a published model refuses what it can't do, ends when told, and repeats a recipe", { skip }, async () => {
+  const on = await withModels();
+  try {
+    const page = await on.fresh();
+    page.setDefaultTimeout(0);
+    const found = await page.evaluate(async () => {
+      const t = await import("/test/tools.js");
+      const editor = await t.api.createEditor({ model: "/test/full/q8/", backend: "cpu" });
+      const tiny = await t.create();
+      const edit = { image: await t.scene(0), instruction: "make it red", area: 1024 };
+      const code = async (/** @type {object} */ more, from = editor) => (await t.fault(() => from.edit({ ...edit, ...more }))).code;
+      const codes = [
+        await code({ plan: [] }), await code({ maps: true }), await code({ candidates: 2 }), await code({ area: 255 }), await code({ mode: "local" }),
+        await code({ instruction: " " }), await code({}, tiny), (await t.fault(() => editor.selfTest())).code,
+      ];
+      const ended = (await t.fault(() => editor.edit({ ...edit, area: 65_536, signal: AbortSignal.timeout(1) }))).name;
+      const { recipe, tokens, determinism, reasoning } = await editor.edit(edit);
+      const again = await editor.edit({ image: edit.image, recipe });
+      const stream = editor.stream(edit);
+      const checkpoint = await stream.stop();
+      const went = await editor.edit({ image: edit.image, resume: checkpoint });
+      return { codes, ended, recipe, tokens, determinism, reasoning, again: again.tokens, went: went.tokens, checkpoint: checkpoint.tokens };
+    });
+    assert.deepEqual(found.codes, ["E_OPTION", "E_OPTION", "E_OPTION", "E_OPTION", "E_OPTION", "E_INSTRUCTION", "E_OPTION", "E_SELF_TEST"]);
+    assert.equal(found.ended, "TimeoutError");
+    assert.deepEqual([found.recipe.mode, found.recipe.area, found.determinism, found.reasoning], ["full", 1024, "device", undefined]);
+    assert.deepEqual([found.again, found.went, found.checkpoint], [found.tokens, found.tokens, []]);
+    await page.context().close();
   } finally {
     await on.close();
   }

@@ -95,7 +95,7 @@ describe("package", () => {
       const result = await editor.edit({ image: new Blob(), instruction: "remove the cat", region: { x: 0, y: 0, width: 1, height: 1 }, seed: 7n, candidates: 4, rank: "likelihood" });
       const changed: number = result.outside.changed;
       const stream = editor.stream({ image: "cat.png", instruction: "x", paint: "row", onToken: (token) => token.entropy.toFixed() });
-      for await (const event of stream) if (event.type === "paint") event.bitmap.close();
+      for await (const event of stream) if (event.type === "paint") event.bitmap.close(); else if (event.type === "code") event.done.toFixed();
       const checkpoint = await stream.stop();
       await editor.edit({ image: new Blob(), resume: checkpoint });
       await editor.edit({ image: new Blob(), recipe: result.recipe });
@@ -132,7 +132,7 @@ describe("package", () => {
     const camel = (/** @type {string} */ name) => name.replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
     let count = 0;
     for (const [, name, , body] of rust.matchAll(/struct (\w+)(<'a>)? \{([^}]*)\}/g)) {
-      const target = { Options: "RunOptions", Info: "ModuleInfo", Token: "WasmToken", Edited: "WasmEdited", Outside: "Outside", Known: "WasmKnown", Agrees: "WasmAgrees" }[name ?? ""];
+      const target = { Options: "RunOptions", Info: "ModuleInfo", Token: "WasmToken", Edited: "WasmEdited", FullEdited: "WasmFullEdited", Outside: "Outside", Known: "WasmKnown", Agrees: "WasmAgrees" }[name ?? ""];
       assert.ok(target, `struct ${name} has an interface`);
       const block = new RegExp(`interface ${target} \\{([\\s\\S]*?)\\}`).exec(types)?.[1] ?? "";
       for (const [, field] of (body ?? "").matchAll(/^\s+(?:pub\(crate\) )?(\w+): /gm)) {
@@ -146,8 +146,8 @@ describe("package", () => {
   test("W38 sizes stay within their limits, and package and site ship the same modules", (context) => {
     const dist = join(out, "dist");
     const scripts = below(dist).filter((file) => file.endsWith(".js"));
-    const worker = scripts.filter((file) => /\/(worker|run|selftest|gpu|compose|frame|plan|recipe|errors|wasm\/earl_cpu)\.js$/.test(file));
-    const page = scripts.filter((file) => !/\/(worker|run|selftest|gpu|compose|jsx)\.js$|wasm\//.test(file));
+    const worker = scripts.filter((file) => /\/(worker|run|full|selftest|gpu|compose|frame|plan|recipe|errors|wasm\/earl_cpu)\.js$/.test(file));
+    const page = scripts.filter((file) => !/\/(worker|run|full|selftest|gpu|compose|jsx)\.js$|wasm\//.test(file));
     const cpu = join(dist, "wasm/earl_cpu_bg.wasm");
     const sizes = { page: brotli(page), worker: brotli(worker), cpu: brotli([cpu]), weights: below(join(out, "models")).filter((file) => !file.endsWith(".md")).reduce((sum, file) => sum + statSync(file).size, 0) };
     context.diagnostic(JSON.stringify(sizes));

@@ -1,8 +1,10 @@
-//! The two browser modules: `crates/web` for the CPU and for WebGPU, bound and optimised, in `web/wasm`.
+//! The browser modules: `crates/web` for the CPU and for WebGPU, each without and with published models,
+//! bound and optimised, in `web/wasm`.
 //!
 //! sources → compile → bind → optimise → `$EARL_CACHE/modules` → `web/wasm`. A stamp of all sources
 //! skips everything; a stamp of the compiled module skips binding and optimising, which for WebGPU
-//! takes minutes. Start at [`build`].
+//! takes minutes. All share one target folder: two modules of a backend differ in `crates/web` alone, so
+//! what it builds on is compiled once. Start at [`build`].
 
 use crate::command::{output, program, run};
 use crate::folders::{cache, copy, root};
@@ -13,13 +15,18 @@ use clap::ValueEnum;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One of the two.
+/// One of the four: a backend, and whether it loads published models (tier `full`) too. The page fetches
+/// one of the last two only for such a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Module {
     /// flex with simd128.
     Cpu,
     /// WebGPU through wgpu.
     Gpu,
+    /// The CPU module with published models.
+    CpuFull,
+    /// The WebGPU module with published models.
+    GpuFull,
 }
 
 const RUSTFLAGS: &str = "-C target-feature=+simd128";
@@ -49,23 +56,31 @@ const SOURCES: [&str; 8] = [
 const KEPT: usize = 4;
 
 impl Module {
-    fn feature(self) -> &'static str {
+    /// Of `crates/web`.
+    fn features(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
             Self::Gpu => "gpu",
+            Self::CpuFull => "cpu,full",
+            Self::GpuFull => "gpu,full",
         }
     }
 
-    fn name(self) -> String {
-        format!("earl_{}", self.feature())
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "earl_cpu",
+            Self::Gpu => "earl_gpu",
+            Self::CpuFull => "earl_cpu_full",
+            Self::GpuFull => "earl_gpu_full",
+        }
     }
 
-    /// Compiler settings: speed for the CPU; size and bearable build time for the GPU module, whose
+    /// Compiler settings: speed for the CPU; size and bearable build time for the GPU modules, whose
     /// code is `CubeCL`'s kernel generators, not arithmetic.
     fn profile(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Cpu => &[],
-            Self::Gpu => &[
+            Self::Cpu | Self::CpuFull => &[],
+            Self::Gpu | Self::GpuFull => &[
                 ("CARGO_PROFILE_WEB_OPT_LEVEL", "s"),
                 ("CARGO_PROFILE_WEB_CODEGEN_UNITS", "16"),
                 ("CARGO_PROFILE_WEB_LTO", "off"),
@@ -73,17 +88,20 @@ impl Module {
         }
     }
 
+    /// `-Oz` takes minutes; `GpuFull` is fetched beside weights of many times its size and does without.
     fn optimise(self) -> &'static str {
         match self {
-            Self::Cpu => "-O3",
+            Self::Cpu | Self::CpuFull => "-O3",
             Self::Gpu => "-Oz",
+            Self::GpuFull => "-O1",
         }
     }
 
     /// Everything beside the sources that decides the result.
     fn recipe(self) -> Result<Stamp> {
         let mut stamp = Stamp::default();
-        let settings = format!("{:?} {RUSTFLAGS} {} {FEATURES:?}", self.profile(), self.optimise());
+        let (features, profile, optimise) = (self.features(), self.profile(), self.optimise());
+        let settings = format!("{features} {profile:?} {RUSTFLAGS} {optimise} {FEATURES:?}");
         stamp.add("settings", settings.as_bytes());
         stamp.add("wasm-bindgen", WASM_BINDGEN.as_bytes());
         stamp.add("rustc", output("rustc", &["--version"]).unwrap_or_default().as_bytes());
@@ -98,22 +116,22 @@ impl Module {
     }
 }
 
-/// Builds what is not fresh: both modules, or only one.
+/// Builds what is not fresh: all modules, or only one.
 pub(crate) fn build(only: Option<Module>) -> Result<()> {
-    for module in [Module::Cpu, Module::Gpu] {
-        if only.is_none_or(|only| only == module) {
-            bring(module).with_context(|| format!("building the {} module", module.feature()))?;
+    for module in Module::value_variants() {
+        if only.is_none_or(|only| only == *module) {
+            bring(*module).with_context(|| format!("building the module {}", module.name()))?;
         }
     }
     Ok(())
 }
 
-/// Are both modules there, and made from these sources?
+/// Are all modules there, and made from these sources?
 pub(crate) fn state() -> Result<State> {
     let out = root().join("web/wasm");
     let mut state = State::Fresh;
-    for module in [Module::Cpu, Module::Gpu] {
-        match found(&out, module) {
+    for module in Module::value_variants() {
+        match found(&out, *module) {
             None => return Ok(State::Missing),
             Some(stamp) if stamp != module.stamp()? => state = State::Stale,
             Some(_) => {}
@@ -172,7 +190,7 @@ fn make(module: Module, stamp: &str, store: &Path, kept: &Path) -> Result<()> {
     );
     let binary = binary.finish();
     let work = store.join(format!("work-{}-{name}", std::process::id()));
-    match with_binary(store, &name, &binary) {
+    match with_binary(store, name, &binary) {
         Some(same) => copy(&same, &work, &[])?,
         None => finish(module, &built, &work)?,
     }
@@ -190,7 +208,7 @@ fn compile(module: Module) -> Result<PathBuf> {
     let args =
         ["build", "--profile", "web", "--target", "wasm32-unknown-unknown", "-p", "earl-web"];
     let mut command = program("cargo", &args)?;
-    command.args(["--lib", "--no-default-features", "--features", module.feature()]);
+    command.args(["--lib", "--no-default-features", "--features", module.features()]);
     command.env("CARGO_TARGET_DIR", &target).env("RUSTFLAGS", RUSTFLAGS);
     command.env_remove("CARGO_ENCODED_RUSTFLAGS").envs(module.profile().iter().copied());
     run(command, "the compiler's message above says where")?;
@@ -212,7 +230,7 @@ fn finish(module: Module, built: &Path, folder: &Path) -> Result<()> {
     let (name, place) = (module.name(), folder.to_string_lossy());
     fs::create_dir_all(folder).with_context(|| format!("making `{place}`"))?;
     let args =
-        ["--target", "web", "--out-name", &name, "--out-dir", &place, &built.to_string_lossy()];
+        ["--target", "web", "--out-name", name, "--out-dir", &place, &built.to_string_lossy()];
     run(program("wasm-bindgen", &args)?, "its version must be that of the crate in `Cargo.toml`")?;
     let bound = folder.join(format!("{name}_bg.wasm"));
     let small = folder.join(format!("{name}.small.wasm"));
@@ -244,12 +262,14 @@ fn forget_old(store: &Path, prefix: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
-    fn the_two_modules_differ_in_name_and_stamp() {
-        let (cpu, gpu) = (Module::Cpu, Module::Gpu);
-        assert_eq!((cpu.name(), gpu.name()), ("earl_cpu".into(), "earl_gpu".into()));
-        assert_ne!(cpu.stamp().unwrap(), gpu.stamp().unwrap());
+    fn the_modules_differ_in_name_and_stamp() {
+        let all = Module::value_variants();
+        let names: BTreeSet<_> = all.iter().map(|module| module.name()).collect();
+        let stamps: BTreeSet<_> = all.iter().map(|module| module.stamp().unwrap()).collect();
+        assert_eq!((all.len(), names.len(), stamps.len()), (4, 4, 4));
     }
 
     #[test]
@@ -276,6 +296,8 @@ mod tests {
         fs::write(store.join("earl_gpu-0/earl_gpu.binary"), "cd").unwrap();
         forget_old(&store, "earl_cpu-").unwrap();
         assert_eq!(fs::read_dir(&store).unwrap().count(), KEPT + 1);
+        fs::create_dir_all(store.join("earl_gpu_full-0")).unwrap();
+        fs::write(store.join("earl_gpu_full-0/earl_gpu_full.binary"), "ef").unwrap();
         assert_eq!(with_binary(&store, "earl_gpu", "cd"), Some(store.join("earl_gpu-0")));
         assert_eq!(with_binary(&store, "earl_gpu", "ef"), None);
         fs::remove_dir_all(&store).unwrap();

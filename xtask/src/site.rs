@@ -23,7 +23,7 @@ const PARTS: [&str; 7] = [
     "models/tiny",
 ];
 /// What every site has; a build without one of these failed.
-const ESSENTIAL: [&str; 9] = [
+const ESSENTIAL: [&str; 11] = [
     "index.html",
     "web/app.js",
     "element.html",
@@ -32,6 +32,8 @@ const ESSENTIAL: [&str; 9] = [
     "web/worker.js",
     "web/wasm/earl_cpu_bg.wasm",
     "web/wasm/earl_gpu_bg.wasm",
+    "web/wasm/earl_cpu_full_bg.wasm",
+    "web/wasm/earl_gpu_full_bg.wasm",
     "models/tiny/manifest.json",
 ];
 /// The names at the top of a built site. A folder with anything else is not replaced.
@@ -41,8 +43,9 @@ const TOP: [&str; 7] =
 const VERSION_DIGITS: usize = 16;
 /// The line of `sw.js` that is filled in.
 const SITE_LINE: &str = "const SITE = ";
-/// What the service worker leaves to the page (weights), or to the visit that needs it (WebGPU).
-const NOT_KEPT: [&str; 4] = ["/chunks/", "earl_gpu", "sw.js", ".md"];
+/// What the service worker leaves to the page (weights), or to the visit that needs it (WebGPU, published
+/// models).
+const NOT_KEPT: [&str; 5] = ["/chunks/", "earl_gpu", "earl_cpu_full", "sw.js", ".md"];
 
 /// Sets up what is missing and builds the site into `folder`.
 pub(crate) fn build(folder: &Path) -> Result<()> {
@@ -158,11 +161,19 @@ mod tests {
     #[test]
     fn the_service_worker_is_told_what_to_keep() {
         let folder = std::env::temp_dir().join(format!("earl-names-{}", std::process::id()));
-        fs::create_dir_all(folder.join("models/tiny/chunks")).unwrap();
+        for below in ["models/tiny/chunks", "web/wasm"] {
+            fs::create_dir_all(folder.join(below)).unwrap();
+        }
         let script = fs::read_to_string(root().join("sw.js")).unwrap();
-        for (name, text) in
-            [("sw.js", script.as_str()), ("index.html", "a"), ("models/tiny/chunks/b.bin", "b")]
-        {
+        for (name, text) in [
+            ("sw.js", script.as_str()),
+            ("index.html", "a"),
+            ("models/tiny/chunks/b.bin", "b"),
+            ("web/wasm/earl_cpu_bg.wasm", "c"),
+            ("web/wasm/earl_cpu_full_bg.wasm", "d"),
+            ("web/wasm/earl_gpu_bg.wasm", "e"),
+            ("web/wasm/earl_gpu_full.js", "f"),
+        ] {
             fs::write(folder.join(name), text).unwrap();
         }
         let told = || {
@@ -170,7 +181,10 @@ mod tests {
             fs::read_to_string(folder.join("sw.js")).unwrap()
         };
         let first = told();
-        assert!(first.contains(r#"files: ["index.html"] };"#), "{first}");
+        assert!(
+            first.contains(r#"files: ["index.html", "web/wasm/earl_cpu_bg.wasm"] };"#),
+            "{first}"
+        );
         assert_eq!(first, told(), "the same files make the same worker");
         fs::write(folder.join("index.html"), "b").unwrap();
         assert_ne!(first, told(), "another file makes another version");

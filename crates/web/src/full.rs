@@ -1,17 +1,20 @@
 //! A published model (tier `full`) as JavaScript sees it: bundle bytes and pixels in, codes and pixels out.
 
 use crate::error::to_js;
-use crate::pictures;
-use crate::{device, open, put};
+use crate::messages::{FullEdited, Info};
+use crate::{BACKEND, device, open, pictures, put};
 use earl_model::ModelError;
-use earl_model::emu3::{FullEditor, FullRequest, Progress};
+use earl_model::emu3::{FullEditor, FullRequest, Progress, pixels};
 use earl_model::files::on_white;
-use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
 /// A loaded published model.
 #[wasm_bindgen]
-pub struct WebFullEditor(FullEditor);
+pub struct WebFullEditor {
+    editor: FullEditor,
+    model_hash: String,
+    name: String,
+}
 
 /// Loads a bundle of tier `full`; arguments and checks are those of [`crate::load`].
 ///
@@ -22,27 +25,37 @@ pub async fn load_full(manifest: Vec<u8>, chunks: js_sys::Array) -> Result<WebFu
     let bundle = open(&manifest, &chunks).map_err(|error| to_js(&error))?;
     let device = device().await.map_err(|error| to_js(&error))?;
     let editor = FullEditor::from_bundle(&bundle, &device).map_err(|error| to_js(&error))?;
-    Ok(WebFullEditor(editor))
-}
-
-/// What an edit gives beside its pixels.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Facts<'a> {
-    width: u32,
-    height: u32,
-    source_codes: Vec<u32>,
-    codes: Vec<u32>,
-    reasoning: &'a Option<String>,
-    passes: Option<usize>,
+    let name = bundle.manifest().model.name.clone();
+    Ok(WebFullEditor { editor, model_hash: bundle.hash().to_owned(), name })
 }
 
 #[wasm_bindgen]
 impl WebFullEditor {
+    /// As [`crate::WebEditor::info`]: no fixed canvas, and no lists of words.
+    ///
+    /// # Errors
+    /// If the object can't be made.
+    pub fn info(&self) -> Result<JsValue, JsValue> {
+        let info = Info {
+            backend: BACKEND,
+            model_hash: &self.model_hash,
+            name: &self.name,
+            canvas: 0,
+            patch: self.editor.vq.config().factor(),
+            names: &[],
+            tintable: &[],
+            tints: &[],
+            backgrounds: &[],
+            words: &[],
+        };
+        Ok(serde_wasm_bindgen::to_value(&info)?)
+    }
+
     /// Edits a picture, `width` × `height` RGBA bytes. `options` is
     /// `{ instruction, mode, region, area, seed, temperature, ahead }`; `on_code` gets how many of how
     /// many ids of the image are written and stops the edit with `false`. Resolves to
-    /// `{ width, height, sourceCodes, codes, reasoning, passes, edited }`, `edited` in RGBA bytes.
+    /// `{ notes, width, height, sourceCodes, codes, reasoning, passes }` with pictures in RGBA bytes: `source`
+    /// and `edited` of that size, `scaled`, the edited one, of the size of the picture that was given.
     ///
     /// # Errors
     /// An object `{ code, message, hint }`.
@@ -66,20 +79,15 @@ impl WebFullEditor {
                 answer.is_ok_and(|answer| answer.as_bool() != Some(false))
             }
         };
-        let outcome = self.0.edit(&on_white(&picture).picture, &request, &mut watch).await;
+        let opened = on_white(&picture);
+        let outcome = self.editor.edit(&opened.picture, &request, &mut watch).await;
         let outcome = outcome.map_err(|error| to_js(&error))?;
-        let codes =
-            |grid: &earl_model::CodeGrid| grid.codes.iter().map(|code| code.0).collect::<Vec<_>>();
-        let facts = Facts {
-            width: outcome.picture.width(),
-            height: outcome.picture.height(),
-            source_codes: codes(&outcome.source),
-            codes: codes(&outcome.codes),
-            reasoning: &outcome.reasoning,
-            passes: outcome.drafted.as_ref().map(|drafted| drafted.passes),
-        };
-        let result = serde_wasm_bindgen::to_value(&facts)?;
+        let scaled = pixels::bicubic(&outcome.picture, height, width);
+        let scaled = scaled.map_err(|error| to_js(&error))?;
+        let result = serde_wasm_bindgen::to_value(&FullEdited::of(&outcome, &opened.notes))?;
+        put(&result, "source", &pictures::rgba(&outcome.fitted))?;
         put(&result, "edited", &pictures::rgba(&outcome.picture))?;
+        put(&result, "scaled", &pictures::rgba(&scaled))?;
         Ok(result)
     }
 }

@@ -1,10 +1,10 @@
 //! The editor as JavaScript sees it: bundle bytes and pixels in, pixels and facts out; picture files
 //! are read and written here too, so that every browser sees the same pixels.
 //!
-//! Runs in a module worker (`web/worker.js`). One source, two modules: feature `cpu` (flex, simd128)
-//! and `gpu` (WebGPU through wgpu). Nothing here touches the network or the page.
-//! Start at [`decode`], [`load`] and [`WebEditor::edit`]. With feature `full` a module loads published models
-//! too (`load_full`), at twice its size; the page's modules are built without.
+//! Runs in a module worker (`web/worker.js`). One source, four modules: feature `cpu` (flex, simd128)
+//! or `gpu` (WebGPU through wgpu), each without and with `full`, which loads published models too (`load_full`) and
+//! doubles the CPU module's size. Nothing here touches the network or the page.
+//! Start at [`decode`], [`load`] and [`WebEditor::edit`].
 
 mod error;
 #[cfg(feature = "full")]

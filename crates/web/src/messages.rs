@@ -2,6 +2,8 @@
 
 use earl_model::checkpoint::known::KnownAnswer;
 use earl_model::editor::{AHEAD, CellPreview, EditEvent, PlanStep};
+#[cfg(feature = "full")]
+use earl_model::{CodeId, emu3::FullOutcome};
 use earl_model::{EditOutcome, EditRequest, Mode, Seed, TokenId};
 use serde::{Deserialize, Serialize};
 
@@ -135,6 +137,35 @@ impl<'a> Edited<'a> {
             log_prob: outcome.log_prob,
             milliseconds,
             program: &outcome.program,
+        }
+    }
+}
+
+/// The facts of an edit with a published model; pictures are added as typed arrays.
+#[cfg(feature = "full")]
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FullEdited<'a> {
+    notes: &'a [String],
+    width: u32,
+    height: u32,
+    source_codes: &'a [CodeId],
+    codes: &'a [CodeId],
+    reasoning: Option<&'a str>,
+    passes: Option<usize>,
+}
+
+#[cfg(feature = "full")]
+impl<'a> FullEdited<'a> {
+    pub(crate) fn of(outcome: &'a FullOutcome, notes: &'a [String]) -> Self {
+        Self {
+            notes,
+            width: outcome.picture.width(),
+            height: outcome.picture.height(),
+            source_codes: &outcome.source.codes,
+            codes: &outcome.codes.codes,
+            reasoning: outcome.reasoning.as_deref(),
+            passes: outcome.drafted.as_ref().map(|drafted| drafted.passes),
         }
     }
 }
