@@ -2,7 +2,7 @@
 //! directories in both layouts and as bundles; picture in, codes of the grammar, picture out.
 #![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
 
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
 use earl_model::checkpoint::bundle::{Bundle, hex_sha256};
 use earl_model::emu3::names::vq_in_transformers;
 use earl_model::emu3::wanted::{Wanted, lm_tensors, vq_tensors};
@@ -151,6 +151,12 @@ fn edits_from_both_layouts_and_from_bundles_agree() {
     assert_eq!(sampled("1"), sampled("1"), "one seed");
     assert_ne!(sampled("1"), sampled("2"), "two seeds");
 
+    for dtype in ["bf16", "f16"] {
+        let (_, half) = edit(&both, &["--dtype", dtype], "half.png");
+        assert_eq!(half.dimensions(), first.dimensions());
+        assert_ne!(half, first, "{dtype} rounds, and random codes are nearly equal");
+    }
+
     let (said, thought) = edit(&both, &["--mode", "think"], "e.png");
     assert!(said["reasoning"].as_str().unwrap().starts_with("Let's think step by step."));
     assert!(thought.width() >= 8 && thought.height() >= 8);
@@ -204,7 +210,7 @@ fn loaded(bundle: &Path) -> FullEditor {
     let manifest = std::fs::read(bundle.join("manifest.json")).unwrap();
     let opened =
         Bundle::open(&manifest, |chunk| Ok(std::fs::read(bundle.join(chunk.path())).unwrap()));
-    FullEditor::from_bundle(&opened.unwrap(), &Device::flex()).unwrap()
+    FullEditor::from_bundle(&opened.unwrap(), FloatDType::F32, &Device::flex()).unwrap()
 }
 
 /// What a page that loads such a bundle must write: kept in the folder that `EARL_PAGE_FIXTURE` names, for
@@ -305,6 +311,8 @@ fn bad_models_and_requests_are_said_plainly() {
         let output = trainer(&[&args[..], &[text(&out)]].concat());
         assert!(String::from_utf8_lossy(&output.stderr).contains("--features cuda"));
     }
+    let args = ["edit", text(&input), "red", "--dtype", "bf16", "-o", text(&out)];
+    assert!(refused(&args).contains("`--dtype` goes with a published"));
     let config = |path: &Path| path.join("config.json");
     let good = std::fs::read(config(&both)).unwrap();
     // A wrong vocabulary.

@@ -9,7 +9,7 @@
     reason = "test code: a panic is a failed test, and the numbers are for people"
 )]
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use earl_model::TokenId;
 use earl_model::emu3::lm::left_padded;
 use earl_model::emu3::wanted::{lm_tensors, vq_tensors};
@@ -64,7 +64,7 @@ fn two_published_blocks_run() {
     let values: usize = wanted.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
     let shards = Shards::single("made-up", MadeUp::new(&wanted)).unwrap();
     let start = Instant::now();
-    let lm = Emu3Lm::load(&config, &shards, &Device::flex()).unwrap();
+    let lm = Emu3Lm::load(&config, &shards, FloatDType::F32, &Device::flex()).unwrap();
     timed(&format!("load {values} parameters"), start);
     let ids: Vec<TokenId> = (0..96u32).map(|at| TokenId(at * 83 % 8192)).collect();
     let floats = |tensor: Tensor<3>| -> Vec<f32> { tensor.into_data().try_into_vec().unwrap() };

@@ -1,9 +1,10 @@
 //! The tiny models as bundles: read back from row shards and chunks, packed or not, and decoded from.
 
+use super::device::device;
 use super::fixtures::{Fixtures, Model, ids};
 use super::lm::{load, tokens, values};
 use super::report::Report;
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
 use earl_model::checkpoint::bundle::{Bundle, ChunkEntry, ModelEntry};
 use earl_model::checkpoint::quantize::quantize;
 use earl_model::checkpoint::writer::Writer;
@@ -29,8 +30,24 @@ pub(crate) fn check(fixtures: &Fixtures, report: &mut Report) {
         for precision in [Precision::F32, Precision::Q8, Precision::Mixed, Precision::Q4] {
             let bundle = bundle(&model, precision);
             let config = model.sources[0].1.lm.as_ref().unwrap();
-            let stored = Emu3Lm::from_bundle(config, &bundle, &Device::flex()).unwrap();
-            same_distributions(&model, &float, &stored, precision, report);
+            let stored =
+                Emu3Lm::from_bundle(config, &bundle, FloatDType::F32, &Device::flex()).unwrap();
+            if precision == Precision::F32 {
+                report.equal(
+                    "bits of the logits, float32 bundle",
+                    scores(&stored, &model),
+                    scores(&float, &model),
+                );
+            } else {
+                let bound = if precision == Precision::Q8 { 0.02 } else { 2.0 };
+                same_distributions(
+                    &model,
+                    [&float, &stored],
+                    &format!("{precision:?}"),
+                    bound,
+                    report,
+                );
+            }
             one_at_a_time(&model, &stored, precision, report);
             drafts_and_locks(&model, &stored, report);
         }
@@ -89,24 +106,45 @@ fn write(
     writer.finish(model).unwrap()
 }
 
-/// KL of the next code's distribution, in nats, and the share of equal likeliest codes.
-fn same_distributions(
-    model: &Model,
-    float: &Emu3Lm,
-    stored: &Emu3Lm,
-    precision: Precision,
-    report: &mut Report,
-) {
+/// Tables and linear maps in two bytes a weight, where the device computes in such types.
+pub(crate) fn half_precision(fixtures: &Fixtures, report: &mut Report) {
+    let device = device();
+    for model in fixtures.models("lm") {
+        let float = load(&model, 0, &device);
+        let (_, config, shards) = &model.sources[0];
+        for (dtype, bound) in [(FloatDType::BF16, 0.02), (FloatDType::F16, 1e-3)] {
+            let half = Emu3Lm::load(config.lm.as_ref().unwrap(), shards, dtype, &device);
+            if !device.supports_dtype(dtype) {
+                let said =
+                    half.err().map(|error| error.to_string().contains("does not compute in"));
+                report.equal(&format!("refused: {dtype:?}"), said, Some(true));
+                continue;
+            }
+            let half = half.unwrap();
+            report.equal("type of the maps", half.layers[0].q_proj.weight.dtype(), dtype.into());
+            same_distributions(&model, [&float, &half], &format!("{dtype:?}"), bound, report);
+        }
+    }
+}
+
+/// Logits of the codes at every place of the model's own sequence.
+fn scores(lm: &Emu3Lm, model: &Model) -> Vec<f32> {
     let ids = ids(&model.meta);
     let (first, count) = (ids.vis_start as usize, ids.codebook_size as usize);
     let chunk = left_padded(&[tokens(&model.io.rows("single.input_ids")[0])], TokenId(0));
-    let scores =
-        |lm: &Emu3Lm| values(lm.logits_of(lm.forward(&chunk, &mut lm.cache()), first, count));
-    let (want, got) = (scores(float), scores(stored));
-    if precision == Precision::F32 {
-        report.equal("bits of the logits, float32 bundle", got, want);
-        return;
-    }
+    values(lm.logits_of(lm.forward(&chunk, &mut lm.cache()), first, count))
+}
+
+/// KL of the next code's distribution, in nats, and the share of equal likeliest codes.
+fn same_distributions(
+    model: &Model,
+    [float, stored]: [&Emu3Lm; 2],
+    label: &str,
+    bound: f64,
+    report: &mut Report,
+) {
+    let count = ids(&model.meta).codebook_size as usize;
+    let (want, got) = (scores(float, model), scores(stored, model));
     let softmax = |logits: &[f32]| {
         let most = logits.iter().fold(f64::MIN, |most, &logit| most.max(f64::from(logit)));
         let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - most).exp()).sum();
@@ -122,12 +160,11 @@ fn same_distributions(
         agree += usize::from(best(want) == best(got));
     }
     eprintln!(
-        "{} {precision:?}: KL mean {:.2e}, largest {largest:.2e} nats; {agree} of {places} likeliest codes agree",
+        "{} {label}: KL mean {:.2e}, largest {largest:.2e} nats; {agree} of {places} likeliest codes agree",
         model.name,
         sum / places as f64
     );
-    let bound = if precision == Precision::Q8 { 0.02 } else { 2.0 };
-    report.equal(&format!("{precision:?}: divergence in bounds"), largest < bound, true);
+    report.equal(&format!("{label}: divergence in bounds"), largest < bound, true);
 }
 
 /// The cache that is written in place gives what one pass gives.

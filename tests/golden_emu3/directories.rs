@@ -4,6 +4,7 @@ use super::device::device;
 use super::fixtures::{Fixtures, Model, published};
 use super::lm::{load, tokens, values};
 use super::report::Report;
+use burn::tensor::FloatDType;
 use earl_model::emu3::directory::Directory;
 use earl_model::emu3::lm::left_padded;
 use earl_model::emu3::{Emu3Lm, Shards};
@@ -75,7 +76,8 @@ fn file(at: usize) -> String {
 
 fn open(folder: &Path) -> Result<Emu3Lm, ModelError> {
     let directory = Directory::open(folder)?;
-    Emu3Lm::load(directory.config.lm.as_ref().unwrap(), &directory.shards, &device())
+    let config = directory.config.lm.as_ref().unwrap();
+    Emu3Lm::load(config, &directory.shards, FloatDType::F32, &device())
 }
 
 fn same_logits(folder: &Path, model: &Model, report: &mut Report) {

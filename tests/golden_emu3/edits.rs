@@ -7,7 +7,7 @@ use super::device::device;
 use super::fixtures::{Fixtures, Model, ids, published};
 use super::lm::values;
 use super::report::Report;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{FloatDType, Tensor, TensorData};
 use earl_model::emu3::directory::Directory;
 use earl_model::emu3::lm::left_padded;
 use earl_model::emu3::sequence::{image_block, open_image, parse_codes};
@@ -38,7 +38,8 @@ pub(crate) fn check(fixtures: &Fixtures, report: &mut Report) {
 fn edit(folder: &Path, lm_model: &Model, vq_model: &Model, report: &mut Report) {
     let device = device();
     let directory = Directory::open(folder).unwrap();
-    let lm = Emu3Lm::load(directory.config.lm.as_ref().unwrap(), &directory.shards, &device);
+    let config = directory.config.lm.as_ref().unwrap();
+    let lm = Emu3Lm::load(config, &directory.shards, FloatDType::F32, &device);
     let vq = Emu3Vq::load(directory.config.vq.as_ref().unwrap(), &directory.shards, &device);
     let (lm, vq, ids) = (lm.unwrap(), vq.unwrap(), ids(&lm_model.meta));
     inspect(&directory, report);

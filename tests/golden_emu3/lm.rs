@@ -4,7 +4,7 @@ use super::device::device;
 use super::fixtures::{Fixtures, Model};
 use super::report::Report;
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Gradients, Tensor};
+use burn::tensor::{Device, FloatDType, Gradients, Tensor};
 use earl_model::TokenId;
 use earl_model::checkpoint::tensors::Path;
 use earl_model::emu3::lm::{Emu3Lm, left_padded, published_name};
@@ -32,7 +32,7 @@ pub(crate) fn unpadded(model: &Model, ids: &str, mask: &str) -> Vec<Vec<TokenId>
 
 pub(crate) fn load(model: &Model, at: usize, device: &Device) -> Emu3Lm {
     let (_, config, shards) = &model.sources[at];
-    Emu3Lm::load(config.lm.as_ref().unwrap(), shards, device).unwrap()
+    Emu3Lm::load(config.lm.as_ref().unwrap(), shards, FloatDType::F32, device).unwrap()
 }
 
 pub(crate) fn forward(fixtures: &Fixtures, report: &mut Report) {

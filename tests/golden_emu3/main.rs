@@ -113,6 +113,11 @@ fn golden_emu3_sharded_directories() {
 }
 
 #[test]
+fn golden_emu3_half_precision() {
+    area("two bytes a weight", bundles::half_precision);
+}
+
+#[test]
 fn golden_emu3_bundles() {
     area("bundles", bundles::check);
 }

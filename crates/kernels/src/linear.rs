@@ -1,9 +1,11 @@
 //! Projections without bias: hidden states in, hidden states of another width out.
 //!
 //! One matrix product over all rows at once, whatever the batch, in both directions of training.
-//! Start at [`linear`]; [`linear_tied`] is the same with the table of an embedding.
+//! Start at [`linear`]; [`linear_tied`] is the same with the table of an embedding. Weights may be of a
+//! narrower float type than `x` (bfloat16, say): the product is made in theirs and comes out in that of `x`.
 
 use burn::Tensor;
+use burn::tensor::FloatDType;
 
 /// `x · weight`.
 ///
@@ -13,6 +15,9 @@ use burn::Tensor;
 /// - returns: `[batch, seq, out]`
 #[must_use]
 pub fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
+    if weight.dtype() != x.dtype() {
+        return in_type_of_weights(x, weight, plain);
+    }
     #[cfg(feature = "flex-forward")]
     if crate::fused::runs_on(&x.device()) {
         return crate::fused::linear::linear(x, weight);
@@ -31,11 +36,23 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
 /// - returns: `[batch, seq, out]`
 #[must_use]
 pub fn linear_tied(x: Tensor<3>, table: Tensor<2>) -> Tensor<3> {
+    if table.dtype() != x.dtype() {
+        return in_type_of_weights(x, table, plain_tied);
+    }
     #[cfg(feature = "flex-forward")]
     if crate::fused::runs_on(&x.device()) {
         return crate::fused::linear::linear_tied(x, table);
     }
     plain_tied(x, table)
+}
+
+fn in_type_of_weights(
+    x: Tensor<3>,
+    weight: Tensor<2>,
+    product: fn(Tensor<3>, Tensor<2>) -> Tensor<3>,
+) -> Tensor<3> {
+    let (own, stored) = (FloatDType::from(x.dtype()), FloatDType::from(weight.dtype()));
+    product(x.cast(stored), weight).cast(own)
 }
 
 /// The specification, and what backends other than flex run.
@@ -57,6 +74,7 @@ mod tests {
         assert_agree, assert_close, assert_same_bits, assert_slopes, noise, trace,
     };
     use burn::Tensor;
+    use burn::tensor::{Device, FloatDType};
 
     type Operation = fn(Tensor<3>, Tensor<2>) -> Tensor<3>;
 
@@ -107,6 +125,28 @@ mod tests {
             shaped(sizes, true, linear_tied),
             shaped(sizes, true, plain_tied),
         );
+    }
+
+    /// Eight bits of mantissa: products of both rounded once more on the way out.
+    #[test]
+    fn weights_of_two_bytes_round_and_keep_the_type_of_x() {
+        let [x, weights] = inputs([1, 3, 32, 5]);
+        let x = Tensor::<1>::from_floats(x.as_slice(), &Device::flex()).reshape([1, 3, 32]);
+        let weights = Tensor::<1>::from_floats(weights.as_slice(), &Device::flex());
+        for (dtype, epsilon) in [(FloatDType::BF16, 1.0 / 256.0), (FloatDType::F16, 1.0 / 2048.0)] {
+            let narrow = weights.clone().cast(dtype).reshape([32, 5]);
+            let rounded = |tensor: Tensor<3>| tensor.cast(dtype).cast(FloatDType::F32);
+            let want = plain(rounded(x.clone()), narrow.clone().cast(FloatDType::F32));
+            let most = want.clone().abs().max().into_scalar::<f32>();
+            for got in [
+                linear(x.clone(), narrow.clone()),
+                linear_tied(x.clone(), narrow.clone().transpose()),
+            ] {
+                assert_eq!(got.dtype(), x.dtype());
+                let apart = (got - want.clone()).abs().max().into_scalar::<f32>();
+                assert!(apart > 0.0 && apart <= most * epsilon, "{dtype:?}: {apart} of {most}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Which device a command runs on. The only place where a backend is named.
+//! Which device a command runs on, and what it multiplies. The only place where a backend is named.
 
 use anyhow::{Result, bail};
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
 use clap::ValueEnum;
 
 /// Devices a command may be asked for.
@@ -9,11 +9,52 @@ use clap::ValueEnum;
 pub(crate) enum DeviceName {
     /// The CPU, with Burn's flex backend and our fused kernels.
     #[default]
+    #[value(name = "cpu", alias = "flex")]
     Flex,
     /// The first CUDA device; needs a build with `--features cuda`.
     Cuda,
     /// The default GPU through wgpu; needs a build with `--features wgpu`.
     Wgpu,
+}
+
+/// What a published model's matrices are kept and multiplied in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dtype {
+    /// Four bytes a weight.
+    #[default]
+    F32,
+    /// Two bytes a weight, the range of float32.
+    Bf16,
+    /// Two bytes a weight, finer but above 65,504 nothing: for GPUs without bfloat16.
+    F16,
+}
+
+impl Dtype {
+    /// The type itself.
+    pub(crate) fn float(self) -> FloatDType {
+        match self {
+            Self::F32 => FloatDType::F32,
+            Self::Bf16 => FloatDType::BF16,
+            Self::F16 => FloatDType::F16,
+        }
+    }
+
+    /// How a memory plan calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "in float32",
+            Self::Bf16 => "in bfloat16",
+            Self::F16 => "in float16",
+        }
+    }
+
+    /// Bytes of a weight.
+    pub(crate) fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
 }
 
 impl DeviceName {
@@ -32,7 +73,7 @@ impl DeviceName {
             other => {
                 let feature = format!("{other:?}").to_lowercase();
                 bail!(
-                    "this build has no `{feature}` backend; build with `cargo run --release -p trainer --features {feature}`, or use `--device flex`"
+                    "this build has no `{feature}` backend; build with `cargo run --release -p trainer --features {feature}`, or use `--device cpu`"
                 )
             }
         }

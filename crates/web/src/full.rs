@@ -3,6 +3,7 @@
 use crate::error::to_js;
 use crate::messages::{FullEdited, Info};
 use crate::{BACKEND, device, open, pictures, put};
+use burn::tensor::FloatDType;
 use earl_model::ModelError;
 use earl_model::emu3::{FullEditor, FullRequest, Progress, pixels};
 use earl_model::files::on_white;
@@ -24,7 +25,8 @@ pub struct WebFullEditor {
 pub async fn load_full(manifest: Vec<u8>, chunks: js_sys::Array) -> Result<WebFullEditor, JsValue> {
     let bundle = open(&manifest, &chunks).map_err(|error| to_js(&error))?;
     let device = device().await.map_err(|error| to_js(&error))?;
-    let editor = FullEditor::from_bundle(&bundle, &device).map_err(|error| to_js(&error))?;
+    let editor = FullEditor::from_bundle(&bundle, FloatDType::F32, &device)
+        .map_err(|error| to_js(&error))?;
     let name = bundle.manifest().model.name.clone();
     Ok(WebFullEditor { editor, model_hash: bundle.hash().to_owned(), name })
 }

@@ -16,7 +16,7 @@ use crate::checkpoint::bundle::Bundle;
 use crate::editor::Mode;
 use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId, Seed, TokenId};
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
@@ -138,7 +138,11 @@ impl FullEditor {
     /// # Errors
     /// [`ModelError::Config`] for another vocabulary, [`ModelError::Format`] for a bundle without one
     /// of its parts; otherwise as [`Emu3Lm::from_bundle`].
-    pub fn from_bundle(bundle: &Bundle, device: &Device) -> Result<Self, ModelError> {
+    pub fn from_bundle(
+        bundle: &Bundle,
+        matrices: FloatDType,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
         let missing = |part: &str| ModelError::Format {
             what: "bundle".into(),
             problem: format!("it holds no {part}"),
@@ -149,7 +153,7 @@ impl FullEditor {
         check_published(lm.vocab_size, vq.codebook_size)?;
         let ranks = bundle.file(RANKS_FILE).ok_or_else(|| missing("text tokenizer"))?;
         Ok(Self {
-            lm: Emu3Lm::from_bundle(lm, bundle, device)?,
+            lm: Emu3Lm::from_bundle(lm, bundle, matrices, device)?,
             vq: Emu3Vq::from_bundle(vq, bundle, device)?,
             text: Emu3Text::new(&ranks)?,
         })

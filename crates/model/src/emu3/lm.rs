@@ -14,7 +14,7 @@ use crate::ids::TokenId;
 use crate::lm::{Block, Chunk, KvCache, Trunk};
 use crate::sequence::Slot;
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use earl_kernels::PackedMatrix;
 
 /// The language model's tensors.
@@ -54,34 +54,39 @@ pub fn left_padded(rows: &[Vec<TokenId>], pad: TokenId) -> Chunk {
 }
 
 impl Emu3Lm {
-    /// Loads the model from checked shards of either layout.
+    /// Loads the model from checked shards of either layout; tables and linear maps are kept, and
+    /// multiplied, in `matrices`, all else is computed in float32.
     ///
     /// Memory beside the model: the largest tensor twice, in float32.
     ///
     /// # Errors
-    /// [`ModelError::Config`]; [`ModelError::Checkpoint`] lists every tensor that does not fit;
-    /// [`ModelError::Format`] and [`ModelError::Read`] for values that are no numbers or can't be read.
+    /// [`ModelError::Config`]; [`ModelError::Option`] if the device does not compute in `matrices`;
+    /// [`ModelError::Checkpoint`] lists every tensor that does not fit; [`ModelError::Format`] and [`ModelError::Read`] for values that are no numbers or can't be read.
     pub fn load(
         config: &Emu3LmConfig,
         shards: &Shards,
+        matrices: FloatDType,
         device: &Device,
     ) -> Result<Self, ModelError> {
         config.check()?;
-        Self::from_loader(config, &Loader::new(shards, Part::Lm, &lm_tensors(config), device)?)
+        let loader = Loader::new(shards, Part::Lm, &lm_tensors(config), device)?;
+        Self::from_loader(config, &loader.keeping(matrices)?)
     }
 
     /// Loads the model from a bundle. On the CPU quantized matrices stay packed in the bundle's own
-    /// bytes and are used there; on other devices they are widened.
+    /// bytes and are used there; on other devices they are widened to `matrices`.
     ///
     /// # Errors
     /// As [`Emu3Lm::load`].
     pub fn from_bundle(
         config: &Emu3LmConfig,
         bundle: &Bundle,
+        matrices: FloatDType,
         device: &Device,
     ) -> Result<Self, ModelError> {
         config.check()?;
-        Self::from_loader(config, &Loader::from_bundle(bundle, &lm_tensors(config), device)?)
+        let loader = Loader::from_bundle(bundle, &lm_tensors(config), device)?;
+        Self::from_loader(config, &loader.keeping(matrices)?)
     }
 
     fn from_loader(config: &Emu3LmConfig, loader: &Loader<'_>) -> Result<Self, ModelError> {
@@ -149,7 +154,8 @@ impl Emu3Lm {
         let ids = TensorData::new(ids, [chunk.batch * chunk.seq]);
         let ids = Tensor::<1, Int>::from_data(ids, &self.device());
         let width = self.config.blocks.hidden_size;
-        self.embed_tokens.val().select(0, ids).reshape([chunk.batch, chunk.seq, width])
+        let rows = self.embed_tokens.val().select(0, ids).reshape([chunk.batch, chunk.seq, width]);
+        if rows.dtype() == DType::F32 { rows } else { rows.cast(FloatDType::F32) }
     }
 
     /// Reads one chunk after what `cache` holds, and adds it to the cache; causal.

@@ -12,7 +12,7 @@ use crate::checkpoint::bundle::Bundle;
 use crate::error::ModelError;
 use crate::lm::Linear;
 use burn::module::Param;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use earl_kernels::PackedMatrix;
 use std::collections::BTreeMap;
 
@@ -27,6 +27,8 @@ enum Source<'a> {
 /// Reads one model's tensors under BAAI's names.
 pub struct Loader<'a> {
     source: Source<'a>,
+    /// What tables and linear maps are kept in.
+    matrices: FloatDType,
     device: &'a Device,
 }
 
@@ -42,7 +44,7 @@ impl<'a> Loader<'a> {
         device: &'a Device,
     ) -> Result<Self, ModelError> {
         let names = match_names(shards, part, wanted)?;
-        Ok(Self { source: Source::Shards { shards, names }, device })
+        Ok(Self { source: Source::Shards { shards, names }, matrices: FloatDType::F32, device })
     }
 
     /// The same from a bundle.
@@ -64,10 +66,23 @@ impl<'a> Loader<'a> {
         };
         let problems: Vec<String> = wanted.iter().filter_map(differs).collect();
         if problems.is_empty() {
-            return Ok(Self { source: Source::Bundle(bundle), device });
+            return Ok(Self { source: Source::Bundle(bundle), matrices: FloatDType::F32, device });
         }
         let fix = "export the model again: the manifest's config and tensors must be of one export";
         Err(ModelError::Checkpoint { what: "the bundle".into(), problems, fix: fix.into() })
+    }
+
+    /// The same with tables and linear maps that are not packed kept in `matrices`. Vectors and the image
+    /// tokenizer stay in float32.
+    ///
+    /// # Errors
+    /// [`ModelError::Option`] if the device does not compute in that type.
+    pub fn keeping(self, matrices: FloatDType) -> Result<Self, ModelError> {
+        if self.device.supports_dtype(matrices) {
+            return Ok(Self { matrices, ..self });
+        }
+        let problem = format!("the device does not compute in {matrices:?}; float32 always works");
+        Err(ModelError::Option { name: "dtype", problem })
     }
 
     /// Values of one tensor.
@@ -136,7 +151,7 @@ impl<'a> Loader<'a> {
             Some(packed) => {
                 Ok((Param::from_tensor(Tensor::zeros([1, 1], self.device)), Some(packed)))
             }
-            None => Ok((self.param(name)?, None)),
+            None => Ok((Param::from_tensor(self.matrix(self.host(name)?)?), None)),
         }
     }
 
@@ -148,7 +163,12 @@ impl<'a> Loader<'a> {
         if let Some(packed) = self.packed(name)? {
             return Ok(Linear::packed(packed, self.device));
         }
-        Ok(Linear::new(self.upload(transposed(&self.host(name)?))?))
+        Ok(Linear::new(self.matrix(transposed(&self.host(name)?))?))
+    }
+
+    fn matrix(&self, host: HostTensor) -> Result<Tensor<2>, ModelError> {
+        let matrix = self.upload(host)?;
+        Ok(if self.matrices == FloatDType::F32 { matrix } else { matrix.cast(self.matrices) })
     }
 }
 

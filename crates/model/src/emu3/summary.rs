@@ -120,6 +120,17 @@ impl Summary {
     }
 }
 
+/// Bytes of both models' weights where nothing is packed, with `matrix_bytes` a value of the language
+/// model's tables and linear maps and four of all others.
+#[must_use]
+pub fn unpacked_bytes(config: &Emu3Config, matrix_bytes: u64) -> u64 {
+    let of_lm =
+        |tensor: &Wanted| values(tensor) * if tensor.shape.len() < 2 { 4 } else { matrix_bytes };
+    let lm = config.lm.as_ref().map(|lm| lm_tensors(lm).iter().map(of_lm).sum::<u64>());
+    let vq = config.vq.as_ref().map(|vq| vq_tensors(vq).iter().map(folded_bytes).sum::<u64>());
+    lm.unwrap_or(0) + vq.unwrap_or(0)
+}
+
 impl LmSummary {
     fn of(config: &Emu3LmConfig, wanted: &[Wanted]) -> Self {
         let blocks = &config.blocks;
@@ -190,7 +201,9 @@ mod tests {
 
     #[test]
     fn the_published_model_takes_what_is_published() {
-        let config = Emu3Config::parse(br#"{"text_config": {}}"#).unwrap().lm.unwrap();
+        let config = Emu3Config::parse(br#"{"text_config": {}}"#).unwrap();
+        let unpacked = [2, 4].map(|bytes| unpacked_bytes(&config, bytes));
+        let config = config.lm.unwrap();
         let summary = LmSummary::of(&config, &lm_tensors(&config));
         assert_eq!(summary.parameters, 8_492_011_520);
         assert_eq!(summary.weights_bytes.bf16, 16_984_023_040);
@@ -199,6 +212,7 @@ mod tests {
         // 65 norms of 4,096 stay float32; matrices take 18 bytes for 32 weights, or 34.
         let norms = 65 * 4_096;
         let matrices = 8_492_011_520 - norms;
+        assert_eq!(unpacked, [2, 4].map(|bytes| matrices * bytes + norms * 4));
         assert_eq!(summary.weights_bytes.q4, matrices / 32 * 18 + norms * 4);
         assert_eq!(summary.weights_bytes.q8, matrices / 32 * 34 + norms * 4);
         let tables = 2 * 184_622 * 4_096;

@@ -3,7 +3,7 @@
 mod full;
 
 use super::eval::ModeName;
-use crate::device::DeviceName;
+use crate::device::{DeviceName, Dtype};
 use crate::full::{FullModel, kind};
 use crate::hint;
 use crate::picture;
@@ -73,6 +73,9 @@ pub(crate) struct Args {
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceName,
+    /// With a published model: what its matrices are kept in; those of a bundle stay packed on the CPU.
+    #[arg(long, value_enum, default_value_t)]
+    dtype: Dtype,
     /// Print one JSON object on stdout.
     #[arg(long)]
     json: bool,
@@ -104,7 +107,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let model = if kind(&args.model).is_some() {
         full::check(args)?;
         let vision = args.vision.as_deref();
-        Model::Full(Box::new(FullModel::open(&args.model, vision, &device)?))
+        Model::Full(Box::new(FullModel::open(&args.model, vision, args.dtype, &device)?))
     } else {
         full::refuse_flags(args)?;
         let stored = Stored::read(&args.model)?;

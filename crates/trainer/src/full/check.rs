@@ -6,7 +6,7 @@
 use super::{Directories, open_bundle};
 use crate::host::values;
 use anyhow::{Context, Result};
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
 use earl_model::TokenId;
 use earl_model::emu3::lm::left_padded;
 use earl_model::emu3::{Emu3Ids, Emu3Lm};
@@ -39,8 +39,10 @@ pub(crate) fn compare(directories: &Directories, bundle: &Path, seed: u64) -> Re
         };
         rows.iter().map(read).collect::<Result<Vec<_>>>()
     };
-    let float = scores(&Emu3Lm::load(lm, &directories.model.shards, &device)?)?;
-    let stored = scores(&Emu3Lm::from_bundle(lm, &open_bundle(bundle)?, &device)?)?;
+    let float = Emu3Lm::load(lm, &directories.model.shards, FloatDType::F32, &device)?;
+    let float = scores(&float)?;
+    let stored = Emu3Lm::from_bundle(lm, &open_bundle(bundle)?, FloatDType::F32, &device)?;
+    let stored = scores(&stored)?;
     let (mut sum, mut largest, mut agree) = (0.0, 0.0f64, 0);
     for (float, stored) in float.iter().zip(&stored) {
         for (float, stored) in float.chunks_exact(codes).zip(stored.chunks_exact(codes)) {

@@ -9,16 +9,19 @@ pub(crate) mod export;
 mod journal;
 
 use self::export::{Part, Source};
+use crate::device::Dtype;
 use crate::hint;
 use crate::memory::available_bytes;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use earl_kernels::mapped::Mapped;
+use earl_kernels::quant_linear;
 use earl_model::ModelError;
 use earl_model::checkpoint::bundle::{Bundle, hex_sha256, parse_manifest};
 use earl_model::emu3::directory::Directory;
 use earl_model::emu3::editor::{TIER, check_published};
 use earl_model::emu3::names::{self, match_names};
+use earl_model::emu3::summary::unpacked_bytes;
 use earl_model::emu3::text::PUBLISHED_RANKS;
 use earl_model::emu3::wanted::{Wanted, lm_tensors, vq_tensors};
 use earl_model::emu3::{Emu3Config, Emu3Lm, Emu3Text, Emu3Vq, FullEditor, Summary};
@@ -57,29 +60,37 @@ impl FullModel {
     ///
     /// # Errors
     /// If something is missing, damaged, or of another model.
-    pub(crate) fn open(path: &Path, vision: Option<&Path>, device: &Device) -> Result<Self> {
+    pub(crate) fn open(
+        path: &Path,
+        vision: Option<&Path>,
+        dtype: Dtype,
+        device: &Device,
+    ) -> Result<Self> {
         match kind(path) {
             Some(Kind::Bundle) => {
                 let bundle = open_bundle(path)?;
-                say_plan(bundle.manifest().size, "as exported");
-                let editor = FullEditor::from_bundle(&bundle, device);
+                if quant_linear::runs_on(device) {
+                    say_plan(bundle.manifest().size, "as exported");
+                } else {
+                    let config = bundle.manifest().model.config.to_string();
+                    let config = Emu3Config::parse(config.as_bytes())?;
+                    say_plan(unpacked_bytes(&config, dtype.bytes()), dtype.name());
+                }
+                let editor = FullEditor::from_bundle(&bundle, dtype.float(), device);
                 let editor = editor.with_context(|| format!("in bundle `{}`", path.display()))?;
                 Ok(Self { editor, sha256: bundle.hash().to_owned() })
             }
-            _ => Self::from_directories(&Directories::open(path, vision)?, device),
+            _ => Self::from_directories(&Directories::open(path, vision)?, dtype, device),
         }
     }
 
-    fn from_directories(directories: &Directories, device: &Device) -> Result<Self> {
+    fn from_directories(directories: &Directories, dtype: Dtype, device: &Device) -> Result<Self> {
         let (lm, vq) = (directories.lm()?, directories.vq()?);
         let Directories { model, vision, .. } = directories;
-        let weights = |directory: &Directory| -> Result<u64> {
-            let summary = Summary::of(&directory.config, &directory.shards)?;
-            let lm = summary.language_model.map_or(0, |lm| lm.weights_bytes.f32);
-            Ok(lm + summary.image_tokenizer.map_or(0, |vq| vq.weights_bytes_f32))
-        };
-        let beside = vision.as_ref().map(weights).transpose()?;
-        say_plan(weights(model)? + beside.unwrap_or(0), "in float32");
+        for directory in [Some(model), vision.as_ref()].into_iter().flatten() {
+            Summary::of(&directory.config, &directory.shards)?; // names, shapes and types fit
+        }
+        say_plan(unpacked_bytes(&directories.config(), dtype.bytes()), dtype.name());
         check_published(lm.vocab_size, vq.codebook_size).map_err(|error| {
             hint::error(
                 error.to_string(),
@@ -88,7 +99,7 @@ impl FullModel {
         })?;
         let tokenizer = vision.as_ref().unwrap_or(model);
         let editor = FullEditor {
-            lm: Emu3Lm::load(lm, &model.shards, device)?,
+            lm: Emu3Lm::load(lm, &model.shards, dtype.float(), device)?,
             vq: Emu3Vq::load(vq, &tokenizer.shards, device)?,
             text: Emu3Text::published()?,
         };

@@ -9,7 +9,7 @@ use crate::full::export::{Part, Source, export};
 use crate::full::open_bundle;
 use crate::memory::peak_bytes;
 use anyhow::{Context, Result, bail};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 use clap::ValueEnum;
 use earl_model::TokenId;
 use earl_model::emu3::lm::left_padded;
@@ -87,7 +87,7 @@ pub(super) fn measure(args: &Args) -> Result<Value> {
     let bundle = open_bundle(&folder)?;
     let checked = start.elapsed().as_secs_f64();
     let lm = config.lm.as_ref().context("no language model")?;
-    let lm = Emu3Lm::from_bundle(lm, &bundle, &Device::flex())?;
+    let lm = Emu3Lm::from_bundle(lm, &bundle, FloatDType::F32, &Device::flex())?;
     figures["load"] = json!({
         "seconds": start.elapsed().as_secs_f64(), "of_which_hashes": checked,
         "bytes": bundle.manifest().size,

@@ -2,6 +2,7 @@
 //! `earl_model::emu3::FullEditor`'s.
 
 use super::{Args, Asked, Edited};
+use crate::device::Dtype;
 use crate::full::FullModel;
 use crate::hint;
 use crate::picture;
@@ -76,6 +77,8 @@ pub(super) fn refuse_flags(args: &Args) -> Result<()> {
         "--region"
     } else if args.vision.is_some() {
         "--vision"
+    } else if args.dtype != Dtype::F32 {
+        "--dtype"
     } else {
         return Ok(());
     };
