@@ -50,7 +50,7 @@ enum Task {
     },
     /// The cheap gates: format, clippy, types of the page.
     Check,
-    /// Type-check the CUDA build: about ten minutes the first time, on any machine.
+    /// Type-check the CUDA build, on any machine: six minutes the first time.
     Cuda,
     /// Build the static site into a folder, ready for any host.
     Site {

@@ -22,6 +22,7 @@ pub(crate) fn run_all(skip_web: bool) -> Result<()> {
         stages.run("tools", &["system packages"], setup::for_site);
     }
     stages.run("native tests", &[], native);
+    stages.run("types of the CUDA build", &[], check::cuda);
     if !skip_web {
         stages.run("site", &["tools"], || site::build(&folder));
         stages.run("types of the page", &["site"], check::types);
