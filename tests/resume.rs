@@ -38,8 +38,8 @@ fn kill_and_resume_is_bit_equal() {
     assert!(sft(&[&config[..], &[&whole.to_string_lossy()]].concat()).status().unwrap().success());
 
     let mut first = sft(&[&config[..], &[&cut.to_string_lossy()]].concat()).spawn().unwrap();
-    // Killed after different numbers of steps: between checkpoints (every 4), and twice.
-    for steps in [6, 9] {
+    // Killed ten times, after these numbers of steps; checkpoints are written every 4.
+    for steps in [1, 2, 3, 5, 6, 7, 7, 9, 10, 11] {
         let patience = Instant::now();
         while lines(&cut) < steps && first.try_wait().unwrap().is_none() {
             assert!(patience.elapsed() < Duration::from_mins(5), "the run does not move");
@@ -57,6 +57,22 @@ fn kill_and_resume_is_bit_equal() {
     std::fs::write(&torn, b"torn").unwrap();
     assert!(sft(&["--resume", &cut.to_string_lossy()]).status().unwrap().success());
     assert_eq!(end(&whole), end(&cut), "a torn checkpoint is made again from the one before");
+}
+
+#[test]
+fn one_seed_gives_one_run_and_another_seed_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, seed: &str| {
+        let out = folder.path().join(name);
+        let args = ["--config", "configs/smoke.toml", "--steps", "12", "--seed", seed, "--out"];
+        let done = sft(&[&args[..], &[&out.to_string_lossy()]].concat()).status().unwrap();
+        assert!(done.success());
+        end(&out)
+    };
+    let [first, again, other] =
+        [("first", "5"), ("again", "5"), ("other", "6")].map(|(a, b)| run(a, b));
+    assert!(first == again, "one seed, two runs");
+    assert!(first[0] != other[0] && first[2] != other[2], "two seeds, one run");
 }
 
 #[test]
