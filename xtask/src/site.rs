@@ -1,4 +1,5 @@
-//! The static site: browser modules, then Trunk over a copy of what the site is made of.
+//! The static site: browser modules, then Trunk over a copy of what the site is made of, its scripts
+//! without comments.
 //!
 //! Trunk takes a `Cargo.toml` beside `index.html` for the page's own crate and stops at a virtual
 //! workspace; our modules are built by [`modules`], one `cargo build` each, since their features must
@@ -54,7 +55,7 @@ pub(crate) fn build(folder: &Path) -> Result<()> {
     setup::for_site()?;
     modules::build(None)?;
     let pages = cache()?.join(format!("page-{}", std::process::id()));
-    let built = collect(&pages).and_then(|()| trunk(&pages, &site));
+    let built = collect(&pages).and_then(|()| shorten(&pages)).and_then(|()| trunk(&pages, &site));
     if pages.exists() {
         fs::remove_dir_all(&pages).with_context(|| format!("removing `{}`", pages.display()))?;
     }
@@ -88,6 +89,19 @@ fn collect(pages: &Path) -> Result<()> {
     PARTS
         .iter()
         .try_for_each(|part| copy(&root().join(part), &pages.join(part), &[".d.ts", ".stamp"]))
+}
+
+/// Takes comments and white space out of the scripts. Names stay: an error tells its class by one.
+fn shorten(pages: &Path) -> Result<()> {
+    let web = pages.join("web");
+    let mut scripts = Vec::new();
+    files_below(&web, &mut scripts)?;
+    scripts.retain(|script| script.extension().is_some_and(|extension| extension == "js"));
+    let outdir = format!("--outdir={}", web.display());
+    let args = ["--minify-whitespace", "--minify-syntax", "--format=esm", "--target=es2022"];
+    let mut command = program("esbuild", &args)?;
+    command.args(["--allow-overwrite", "--log-level=warning", &outdir]).args(scripts);
+    run(command, "a script of `web/` is not valid; the message above says where")
 }
 
 fn trunk(pages: &Path, site: &Path) -> Result<()> {

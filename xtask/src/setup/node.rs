@@ -1,4 +1,4 @@
-//! The page's pinned Node packages: TypeScript, wasm-opt, Playwright, axe, publint. None of them is served.
+//! The page's pinned Node packages: TypeScript, esbuild, wasm-opt, Playwright, axe, publint. None of them is served.
 
 use crate::command::{output, program, run};
 use crate::folders::root;
