@@ -535,7 +535,9 @@ describe("input and errors", () => {
     await other.context().route("**/wasm/earl_cpu.js", async (route) => {
       const text = await (await route.fetch()).text();
       const trap = `(new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array([0,97,115,109,1,0,0,0,1,4,1,96,0,0,3,2,1,0,7,5,1,1,116,0,0,10,5,1,3,0,0,11])))).exports.t()`;
-      await route.fulfill({ contentType: "text/javascript", body: text.replace(/(\s)async edit\(([^)]*)\) \{/, `$1async edit($2) { if (self.trapped !== (self.trapped = true)) ${trap};`).replace(/(\s)edit\((rgba[^)]*)\) \{/, `$1edit($2) { if (self.trapped !== (self.trapped = true)) ${trap};`) });
+      const body = text.replace(/\bedit\(rgba[^)]*\)\s*\{/, (head) => `${head} if (self.trapped !== (self.trapped = true)) ${trap};`);
+      assert.notEqual(body, text);
+      await route.fulfill({ contentType: "text/javascript", body });
     });
     const found = await other.evaluate(async () => {
       const t = await import("/test/tools.js");
