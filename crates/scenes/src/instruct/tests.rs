@@ -71,7 +71,7 @@ fn every_sentence_is_short_and_of_known_words_and_every_word_is_trained() {
     // Tints, sizes, places and numbers that `sentence` above never says.
     let unsaid: Vec<&String> = words.difference(&trained).collect();
     println!("{} words, {} not said in this test: {unsaid:?}", words.len(), unsaid.len());
-    assert!((900..=1_400).contains(&words.len()), "{}", words.len());
+    assert!((900..=2_000).contains(&words.len()), "{}", words.len());
     assert!(unsaid.len() < 80, "{unsaid:?}");
 }
 
