@@ -91,6 +91,7 @@ fn rollouts_from_a_file_train_what_sampled_ones_train() {
     let given = ["--rollouts", &*file.to_string_lossy()];
     well(place.start("offline", ops, &given).output().unwrap());
     assert!(place.end("online", 2) == place.end("offline", 2), "other weights");
+    assert!(place.metrics("online").iter().any(|line| line["dropped_groups"] != 3), "all alike");
     for (a, b) in place.metrics("online").iter().zip(&place.metrics("offline")) {
         for key in ["reward", "loss", "loss_control", "kl", "entropy_code", "tokens", "logprob_gap"]
         {
@@ -110,8 +111,16 @@ fn rollouts_from_a_file_train_what_sampled_ones_train() {
     std::fs::write(place.path("bare.jsonl"), text.join("\n")).unwrap();
     well(place.start("judged", ops, &["--rollouts", "bare.jsonl"]).output().unwrap());
     assert!(place.end("online", 2) == place.end("judged", 2), "the oracle judges as it did");
+    // Rewards that teach whatever the model has learnt: every second rollout is right.
+    for line in &mut lines {
+        for (at, rollout) in line["rollouts"].as_array_mut().unwrap().iter_mut().enumerate() {
+            rollout["reward"] = (10 * (at % 2)).into();
+        }
+    }
+    let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+    std::fs::write(place.path("given.jsonl"), text.join("\n")).unwrap();
     let stale = format!("{ops}[rl.optim]\nlearning_rate = 0.01\nwarmup_steps = 1\n");
-    let args = ["--rollouts", "bare.jsonl", "--iterations", "9"];
+    let args = ["--rollouts", "given.jsonl", "--iterations", "9"];
     let config = format!("train = \"picture\"\n{stale}");
     well(place.start("stale", &config, &args).output().unwrap());
     let gaps: Vec<f64> =
