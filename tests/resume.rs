@@ -64,7 +64,7 @@ fn one_seed_gives_one_run_and_another_seed_another() {
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str, seed: &str| {
         let out = folder.path().join(name);
-        let args = ["--config", "configs/smoke.toml", "--steps", "12", "--seed", seed, "--out"];
+        let args = ["--config", "configs/smoke.toml", "--seed", seed, "--out"];
         let done = sft(&[&args[..], &[&out.to_string_lossy()]].concat()).status().unwrap();
         assert!(done.success());
         end(&out)

@@ -60,6 +60,12 @@ impl Place {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// Writes a JSONL file.
+    fn write_lines(&self, name: &str, lines: &[Value]) {
+        let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+        std::fs::write(self.path(name), text.join("\n")).unwrap();
+    }
+
     /// The metrics of the iterations, without the looks at held-out edits.
     fn metrics(&self, run: &str) -> Vec<Value> {
         let lines = self.lines(run, "metrics.jsonl").into_iter();
@@ -107,8 +113,7 @@ fn rollouts_from_a_file_train_what_sampled_ones_train() {
             rollout.as_object_mut().unwrap().remove("reward");
         }
     }
-    let text: Vec<String> = lines.iter().map(Value::to_string).collect();
-    std::fs::write(place.path("bare.jsonl"), text.join("\n")).unwrap();
+    place.write_lines("bare.jsonl", &lines);
     well(place.start("judged", ops, &["--rollouts", "bare.jsonl"]).output().unwrap());
     assert!(place.end("online", 2) == place.end("judged", 2), "the oracle judges as it did");
     // Rewards that teach whatever the model has learnt: every second rollout is right.
@@ -117,8 +122,7 @@ fn rollouts_from_a_file_train_what_sampled_ones_train() {
             rollout["reward"] = (10 * (at % 2)).into();
         }
     }
-    let text: Vec<String> = lines.iter().map(Value::to_string).collect();
-    std::fs::write(place.path("given.jsonl"), text.join("\n")).unwrap();
+    place.write_lines("given.jsonl", &lines);
     let stale = format!("{ops}[rl.optim]\nlearning_rate = 0.01\nwarmup_steps = 1\n");
     let args = ["--rollouts", "given.jsonl", "--iterations", "9"];
     let config = format!("train = \"picture\"\n{stale}");

@@ -36,7 +36,7 @@ const PROBE = `
   const told = [];
   const post = self.postMessage.bind(self);
   self.postMessage = (message, ...rest) => {
-    if (message.type === "token" || message.type === "done") told.push({ type: message.type, ...counts });
+    if (message.type === "token" || message.type === "done") told.push({ ...counts });
     post(message, ...rest);
   };
   new BroadcastChannel("counts").onmessage = ({ target }) => target.postMessage(told);
@@ -51,13 +51,12 @@ after(() => on.close());
 
 /** Edits of one editor; the counts at every token, by edit. @param {{ instruction: string, mode?: string }[]} edits @returns {Promise<Counts[][]>} */
 async function counted(edits) {
-  on.server.files.set("/test/counting.js", Buffer.from(PROBE));
-  on.server.files.set("/test/counting-worker.js", Buffer.from('import "/test/counting.js";\nimport "/web/worker.js";'));
+  const workerUrl = on.worker("counting", PROBE);
   const page = await on.fresh();
   page.setDefaultTimeout(0);
-  const told = await page.evaluate(async (edits) => {
+  const told = await page.evaluate(async ({ edits, workerUrl }) => {
     const t = await import("/test/tools.js");
-    const editor = await t.create({ workerUrl: "/test/counting-worker.js", backend: "webgpu" });
+    const editor = await t.create({ workerUrl, backend: "webgpu" });
     const channel = new BroadcastChannel("counts");
     const heard = () => new Promise((resolve) => {
       channel.onmessage = ({ data }) => resolve(data);
@@ -70,7 +69,7 @@ async function counted(edits) {
       all.push((await heard()).slice(start));
     }
     return all;
-  }, edits);
+  }, { edits, workerUrl });
   await page.context().close();
   return told;
 }

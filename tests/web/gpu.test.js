@@ -29,13 +29,6 @@ before(async () => {
 });
 after(() => on.close());
 
-/** A worker's address; its script runs before the worker's own. @param {string} name @param {string} script */
-function spoilt(name, script) {
-  on.server.files.set(`/test/${name}.js`, Buffer.from(script));
-  on.server.files.set(`/test/${name}-worker.js`, Buffer.from(`import "/test/${name}.js";\nimport "/web/worker.js";`));
-  return `/test/${name}-worker.js`;
-}
-
 /** Of the WebGPU module, as a passed self-test is remembered by it. */
 const module = createHash("sha256").update(readFileSync(join(site, "web/wasm/earl_gpu_bg.wasm"))).digest("hex");
 
@@ -88,7 +81,7 @@ describe("a broken device", () => {
       };`],
   ])) {
     test(`W26 ${fault}: the self-test fails, the CPU edits, and the reason is told`, async (context) => {
-      const found = await edit(spoilt("broken", script), { backend: "auto", ...(fault === "no answer at all" ? { deviceMs: 10_000 } : {}) });
+      const found = await edit(on.worker("broken", script), { backend: "auto", ...(fault === "no answer at all" ? { deviceMs: 10_000 } : {}) });
       context.diagnostic(`${found.reason}; ${found.opened.ms} ms`);
       assert.equal(found.opened.backend, "cpu");
       assert.match(found.opened.reason ?? "", /^E_SELF_TEST: /);
@@ -99,7 +92,7 @@ describe("a broken device", () => {
 
   test("W26, W41 who asks for WebGPU gets E_SELF_TEST instead", async () => {
     const page = await on.fresh();
-    const workerUrl = spoilt("broken", "GPUQueue.prototype.submit = function () {};");
+    const workerUrl = on.worker("broken", "GPUQueue.prototype.submit = function () {};");
     const found = await page.evaluate(async (workerUrl) => {
       const t = await import("/test/tools.js");
       (await import("/web/verify.js")).LIMITS.emulatedMs = 1000;
@@ -113,7 +106,7 @@ describe("a broken device", () => {
 describe("a device that goes away", () => {
   /** Workers whose device is destroyed after so many tokens; the last number stands for those that follow. @param {(number | null)[]} afterTokens */
   const losing = (afterTokens) => {
-    const url = spoilt("losing", "");
+    const url = on.worker("losing", "");
     let workers = 0;
     on.server.spoil.set("/test/losing.js", () => {
       const at = afterTokens[workers++] ?? null;

@@ -22,12 +22,12 @@ export const chunkFile = (sha) => readFileSync(join(site, `models/tiny/chunks/${
 
 /** @typedef {import("./server.js").Server} Server */
 /** @typedef {{ server: Server, browser: import("playwright-core").Browser, blank: (context?: import("playwright-core").BrowserContext) => Promise<import("playwright-core").Page>,
- *   fresh: () => Promise<import("playwright-core").Page>, noise: string[], close: () => Promise<void> }} Bench */
+ *   fresh: () => Promise<import("playwright-core").Page>, worker: (name: string, script: string) => string, noise: string[], close: () => Promise<void> }} Bench */
 
 /** A page with a body of its own under the site's policy. @param {string} body */
 export const html = (body) => Buffer.from(`<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><link rel="stylesheet" href="/test/page.css"><title>test</title><body>${body}</body></html>`);
 
-/** @param {string[]} [flags] @returns {Promise<Bench>} */
+/** `worker` gives the address of a worker whose script runs before the worker's own. @param {string[]} [flags] @returns {Promise<Bench>} */
 export async function bench(flags = []) {
   const server = await serve(site);
   server.files.set("/test/tools.js", readFileSync(join(here, "tools.js")));
@@ -44,8 +44,13 @@ export async function bench(flags = []) {
     await page.goto(`${server.url}test/blank.html`);
     return page;
   };
+  const worker = (/** @type {string} */ name, /** @type {string} */ script) => {
+    server.files.set(`/test/${name}.js`, Buffer.from(script));
+    server.files.set(`/test/${name}-worker.js`, Buffer.from(`import "/test/${name}.js";\nimport "/web/worker.js";`));
+    return `/test/${name}-worker.js`;
+  };
   return {
-    server, browser, blank, noise,
+    server, browser, blank, noise, worker,
     fresh: async () => blank(await browser.newContext()),
     close: async () => {
       await browser.close();
