@@ -205,7 +205,7 @@ fn known_answers_come_out_to_the_last_bit() {
     assert_eq!(known.len(), 12);
     for known in known {
         let agreement = pollster::block_on(known.check(&editor)).unwrap();
-        let same = Agreement { tokens: true, pixels: true, exact: true };
+        let same = Agreement { tokens: true, pixels: true, exact: true, off_by: Some(0.0) };
         assert_eq!(agreement, same, "{}", known.instruction);
     }
 }

@@ -38,7 +38,7 @@ pub fn attention(
     if crate::fused::runs_on(&q.device()) {
         return crate::fused::attention::attention(q, k, v, key_mask, causal);
     }
-    plain(q, k, v, key_mask, causal)
+    elsewhere!(plain(q, k, v, key_mask, causal))
 }
 
 fn check(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, key_mask: Option<&Tensor<2>>, causal: bool) {

@@ -33,7 +33,11 @@ pub fn gather_sum<const N: usize>(
     if crate::fused::runs_on(&tables[0].device()) {
         return crate::fused::gather_sum::gather_sum(tables, ids, scale);
     }
-    plain(tables, ids, scale)
+    #[cfg(feature = "wgpu")]
+    if crate::device::operations::gathers(N) && crate::device::infers_on(&tables[0].device()) {
+        return crate::device::operations::gather_sum(tables, ids, scale);
+    }
+    elsewhere!(plain(tables, ids, scale))
 }
 
 /// The specification, and what backends other than flex run.

@@ -4,13 +4,23 @@
 //! Each file holds one operation as a plain Burn composition, which is also its specification and
 //! what every backend but flex runs (WebGPU, CUDA). With feature `flex`, tensors on
 //! `Device::flex()`, with or without autodiff, take the fused version under `fused` instead; the
-//! choice is made at run time from the tensors themselves, so callers never name a backend.
+//! choice is made at run time from the tensors themselves, so callers never name a backend. With
+//! feature `wgpu`, inference on such a device takes the kernels under `device`.
+//! Without feature `plain` there are no compositions, for small modules that run packed models only.
 //! All float tensors are f32. Gradients are first order, as everywhere in Burn.
 //! Start at [`attention`], then `fused`'s module page.
 
 #![allow(
     unsafe_code,
     reason = "vector instructions and disjoint writes from several threads; each block says why it is sound"
+)]
+#![cfg_attr(
+    not(feature = "plain"),
+    allow(
+        dead_code,
+        unused_variables,
+        reason = "the compositions that are left out, and what they take"
+    )
 )]
 #![cfg_attr(
     feature = "flex-forward",
@@ -20,14 +30,30 @@
     )
 )]
 
+/// What an operation does where this build has no kernel of its own for it: its plain composition.
+macro_rules! elsewhere {
+    ($plain:expr) => {{
+        #[cfg(feature = "plain")]
+        {
+            $plain
+        }
+        #[cfg(not(feature = "plain"))]
+        crate::no_kernel()
+    }};
+}
+
 mod adamw;
 mod attention;
 #[cfg(feature = "flex")]
 pub mod bench;
 mod cross_entropy;
+mod decode_block;
+#[cfg(feature = "wgpu")]
+mod device;
 #[cfg(feature = "flex-forward")]
 mod fused;
 mod gather_sum;
+mod greedy;
 mod linear;
 #[cfg(not(target_family = "wasm"))]
 pub mod mapped;
@@ -48,7 +74,9 @@ mod testing;
 pub use adamw::{AdamW, adamw};
 pub use attention::attention;
 pub use cross_entropy::cross_entropy;
+pub use decode_block::{BlockMaps, BlockShape, DecodeBlock, Seen};
 pub use gather_sum::{NO_ROW, gather_sum};
+pub use greedy::greedy;
 pub use linear::{linear, linear_tied};
 pub use muon::{Matrix, Muon, muon};
 pub use norm::sum_of_squares;
@@ -58,3 +86,10 @@ pub use rms_norm::rms_norm;
 pub use rope::rope;
 pub use scores::scores;
 pub use swiglu::swiglu;
+
+/// Ends an operation that this build left out.
+#[cfg(not(feature = "plain"))]
+#[allow(clippy::panic, reason = "a caller's mistake, as a wrong size is in Burn's own operations")]
+fn no_kernel() -> ! {
+    panic!("this build has kernels for packed models only: see feature `plain` of earl-kernels")
+}

@@ -16,13 +16,13 @@ use burn::tensor::FloatDType;
 #[must_use]
 pub fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
     if weight.dtype() != x.dtype() {
-        return in_type_of_weights(x, weight, plain);
+        elsewhere!(return in_type_of_weights(x, weight, plain));
     }
     #[cfg(feature = "flex-forward")]
     if crate::fused::runs_on(&x.device()) {
         return crate::fused::linear::linear(x, weight);
     }
-    plain(x, weight)
+    elsewhere!(plain(x, weight))
 }
 
 /// `x · tableᵀ`: logits against the rows of an embedding table.
@@ -37,13 +37,13 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
 #[must_use]
 pub fn linear_tied(x: Tensor<3>, table: Tensor<2>) -> Tensor<3> {
     if table.dtype() != x.dtype() {
-        return in_type_of_weights(x, table, plain_tied);
+        elsewhere!(return in_type_of_weights(x, table, plain_tied));
     }
     #[cfg(feature = "flex-forward")]
     if crate::fused::runs_on(&x.device()) {
         return crate::fused::linear::linear_tied(x, table);
     }
-    plain_tied(x, table)
+    elsewhere!(plain_tied(x, table))
 }
 
 fn in_type_of_weights(

@@ -123,7 +123,7 @@ pub fn packed_attention(
     if crate::fused::runs_on(&q.device()) {
         return crate::fused::packed_attention::packed_attention(q, k, v, packing);
     }
-    plain(q, k, v, packing)
+    elsewhere!(plain(q, k, v, packing))
 }
 
 /// The specification, and what backends other than flex run: trees side by side, padded to the

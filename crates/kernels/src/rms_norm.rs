@@ -17,7 +17,11 @@ pub fn rms_norm(x: Tensor<3>, weight: Tensor<1>, eps: f64) -> Tensor<3> {
     if crate::fused::runs_on(&x.device()) {
         return crate::fused::rms_norm::rms_norm(x, weight, eps);
     }
-    plain(x, weight, eps)
+    #[cfg(feature = "wgpu")]
+    if crate::device::infers_on(&x.device()) {
+        return crate::device::operations::rms_norm(x, weight, eps);
+    }
+    elsewhere!(plain(x, weight, eps))
 }
 
 /// The specification, and what backends other than flex run.

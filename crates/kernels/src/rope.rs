@@ -18,7 +18,7 @@ pub fn rope(x: Tensor<4>, cos: Tensor<3>, sin: Tensor<3>) -> Tensor<4> {
     if crate::fused::runs_on(&x.device()) {
         return crate::fused::rope::rope(x, cos, sin);
     }
-    plain(x, cos, sin)
+    elsewhere!(plain(x, cos, sin))
 }
 
 /// The specification, and what backends other than flex run.

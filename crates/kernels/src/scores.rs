@@ -21,7 +21,11 @@ pub fn scores(q: Tensor<3>, k: Tensor<3>) -> Tensor<3> {
     if crate::fused::infers_on(&q.device()) && crate::fused::infers_on(&k.device()) {
         return crate::fused::scores::scores(q, k);
     }
-    plain(q, k)
+    #[cfg(feature = "wgpu")]
+    if crate::device::infers_on(&q.device()) && crate::device::infers_on(&k.device()) {
+        return crate::device::operations::scores(q, k);
+    }
+    elsewhere!(plain(q, k))
 }
 
 /// The specification, what training and what backends other than flex run.

@@ -15,7 +15,7 @@ pub fn swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
     if crate::fused::runs_on(&gate.device()) {
         return crate::fused::swiglu::swiglu(gate, up);
     }
-    plain(gate, up)
+    elsewhere!(plain(gate, up))
 }
 
 /// The specification, and what backends other than flex run.

@@ -94,6 +94,10 @@ pub struct EditEvent {
     pub log_prob: f64,
     /// Entropy of what it was chosen from, in nats; 0 if there was no choice.
     pub entropy: f64,
+    /// By how much the logits would have to differ for another token; infinite if there was no choice.
+    /// A device with other last bits than the CPU's chooses alike where it is large.
+    #[serde(skip)]
+    pub margin: f64,
     /// Not chosen here: the only token the grammar allowed, or one decided before.
     pub forced: bool,
     /// The token as people read it.
@@ -169,22 +173,27 @@ pub const VISION_PREFIX: &str = "vision.";
 const MAX_TEMPERATURE: f32 = 5.0;
 
 impl Editor {
-    /// Loads a bundle onto a device. On the CPU it computes in integers, with the same tokens on every
-    /// machine (see [`LanguageModel::pack`]).
+    /// Loads a bundle onto a device. On the CPU and on GPUs through wgpu it computes in integers, on the CPU
+    /// with the same tokens on every machine (see [`LanguageModel::pack`]).
     ///
     /// # Errors
     /// [`ModelError::Config`] or [`ModelError::Tensors`] if the bundle is no model of this kind.
     pub fn load(bundle: &Bundle, device: &Device) -> Result<Self, ModelError> {
-        Ok(Self::from_tensors(bundle.config()?, &bundle.tensors()?, device)?.pack())
+        let tensors = bundle.tensors()?;
+        Ok(Self::from_tensors(bundle.config()?, &tensors, device)?.pack(&tensors))
     }
 
-    /// The same model for inference: see [`LanguageModel::pack`].
+    /// The same model for inference, from its tensors on the host: see [`LanguageModel::pack`].
     #[must_use]
-    pub fn pack(self) -> Self {
-        if !earl_kernels::quant_linear::runs_on(&self.lm.device()) {
+    pub fn pack(self, tensors: &TensorMap) -> Self {
+        if !earl_kernels::quant_linear::packs_on(&self.lm.device()) {
             return self;
         }
-        Self { lm: self.lm.pack(), seeing: self.seeing.map(SeeingHead::pack), ..self }
+        Self {
+            lm: self.lm.pack(tensors, LM_PREFIX),
+            seeing: self.seeing.map(|seeing| seeing.pack(tensors, SEEING_PREFIX)),
+            ..self
+        }
     }
 
     /// A model from its configuration and named tensors.

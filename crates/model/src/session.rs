@@ -36,6 +36,18 @@ impl Given<'_> {
     }
 }
 
+/// What is known of the codes that may stand at one place.
+#[derive(Default)]
+enum Scored {
+    /// Asked for and taken.
+    #[default]
+    Taken,
+    /// All their logits.
+    Logits(Vec<f32>),
+    /// The likeliest alone, as a device found it.
+    Likeliest(Chosen),
+}
+
 /// One edit in progress: what has been read, and the pointer's keys.
 pub(crate) struct Session<'a> {
     editor: &'a Editor,
@@ -48,8 +60,8 @@ pub(crate) struct Session<'a> {
     pub(crate) seen: Tensor<3>,
     /// Program tokens in the cache, the last of them a draft's.
     read: Vec<TokenId>,
-    /// Logits of the codes that follow the last tokens read, one place each.
-    scored: Vec<Vec<f32>>,
+    /// What is known of the codes that follow the last tokens read, one place each.
+    scored: Vec<Scored>,
     /// Codes of the last draft, the last of `read`.
     guessed: usize,
     /// Codes of the next draft, if nothing else ends it.
@@ -128,6 +140,7 @@ impl<'a> Session<'a> {
                 source: self.source_at(meaning, place),
                 log_prob: chosen.log_prob,
                 entropy: chosen.entropy,
+                margin: chosen.margin,
                 forced: only.or(decided).is_some(),
                 accepted: self.read.starts_with(&program),
                 label: vocabulary.label(token),
@@ -160,21 +173,27 @@ impl<'a> Session<'a> {
         let (lm, vocabulary) = (self.editor.lm(), self.editor.vocabulary());
         let (key, temperature) = (token_key(request.seed, program.len()), request.temperature);
         let chosen = if let Expect::Control(allowed) = expect {
+            // Before the pass: a GPU hands over what it has to do before it takes new numbers.
+            let wanted = lm.selection(allowed);
             let hidden = self.read(program, &[], request.mode)?; // [1, 1, hidden]
             let width = hidden.dims()[2];
             let flat = hidden.clone().reshape([1, width]);
             let pointers = lm.pointer_logits(hidden, self.pointer_keys.clone()); // [1, 1, cells]
             let cells = pointers.dims()[2];
-            let logits = to_host(lm.control_logits(flat, pointers.reshape([1, cells]))).await?;
+            let logits = lm.control_logits(flat, pointers.reshape([1, cells]));
+            let logits = lm.read_selected(logits, allowed, wanted).await?;
             match given {
                 Some(token) => Some(judge_control(&logits, allowed, token)),
                 None => pick_control(&logits, allowed, temperature, key),
             }
         } else {
-            let logits = self.code_logits(program, request).await?;
-            match given {
-                Some(token) => Some(judge_code(vocabulary, &logits, token)),
-                None => pick_code(vocabulary, &logits, temperature, key),
+            match (self.score(program, request, given.is_some()).await?, given) {
+                (Scored::Taken, _) => None,
+                (Scored::Likeliest(chosen), _) => (!chosen.log_prob.is_nan()).then_some(chosen),
+                (Scored::Logits(logits), Some(token)) => {
+                    Some(judge_code(vocabulary, &logits, token))
+                }
+                (Scored::Logits(logits), None) => pick_code(vocabulary, &logits, temperature, key),
             }
         };
         let chosen = chosen.ok_or(ModelError::NotANumber { index: program.len() })?;
@@ -182,12 +201,14 @@ impl<'a> Session<'a> {
         Ok(chosen)
     }
 
-    /// Logits of the codes that may follow `program`, from the draft if it was right so far.
-    async fn code_logits(
+    /// What is known of the codes that may follow `program`, from the draft if it was right so far;
+    /// where the token is `given`, the logits of all.
+    async fn score(
         &mut self,
         program: &[TokenId],
         request: &EditRequest,
-    ) -> Result<Vec<f32>, ModelError> {
+        given: bool,
+    ) -> Result<Scored, ModelError> {
         let ahead = self.read.len().checked_sub(program.len());
         if let Some(ahead) = ahead.filter(|_| self.read.starts_with(program))
             && let Some(at) = self.scored.len().checked_sub(ahead + 1)
@@ -198,10 +219,27 @@ impl<'a> Session<'a> {
         let hidden = self.read(program, &guess, request.mode)?; // [1, 1 + guess, hidden]
         let [_, places, width] = hidden.dims();
         let lm = self.editor.lm();
-        let logits = to_host(lm.code_logits(hidden.reshape([places, width]))).await?;
-        let codes = logits.len() / places;
-        self.scored = logits.chunks(codes).map(<[f32]>::to_vec).collect();
+        let logits = lm.code_logits(hidden.reshape([places, width])); // [places, codes]
+        let codes = logits.dims()[1];
+        let greedy = request.temperature == 0.0 && !given;
+        let best = greedy.then(|| earl_kernels::greedy(&logits)).flatten();
+        self.scored = if let Some(best) = best {
+            to_host(best).await?.chunks(4).map(|best| self.likeliest(best)).collect()
+        } else {
+            let logits = to_host(logits).await?;
+            logits.chunks(codes).map(|logits| Scored::Logits(logits.to_vec())).collect()
+        };
         Ok(std::mem::take(&mut self.scored[0]))
+    }
+
+    /// A row of [`earl_kernels::greedy`].
+    fn likeliest(&self, best: &[f32]) -> Scored {
+        Scored::Likeliest(Chosen {
+            token: self.editor.vocabulary().code(CodeId(best[0] as u32)),
+            log_prob: f64::from(best[1]),
+            entropy: f64::from(best[2]),
+            margin: f64::from(best[3]),
+        })
     }
 
     /// The source's codes for the next places of the whole picture, as far as another code follows.

@@ -78,7 +78,7 @@ impl Stored {
     /// If its tensors do not fit its configuration.
     pub(crate) fn editor(&self, device: &Device) -> Result<Editor> {
         let editor = Editor::from_tensors(self.config.clone(), &self.tensors, device)?;
-        Ok(if self.is_bundle { editor.pack() } else { editor })
+        Ok(if self.is_bundle { editor.pack(&self.tensors) } else { editor })
     }
 
     /// The tensors below a prefix.

@@ -120,16 +120,17 @@ impl WebEditor {
         Ok(serde_wasm_bindgen::to_value(&list)?)
     }
 
-    /// Asks for a known answer again: `{ tokens, pixels, exact }`, whether each is the same.
+    /// Asks for a known answer again: `{ tokens, pixels, exact, offBy }`, whether each is the same, and how
+    /// far the margins of its choices are off, if the tokens are the same and the bundle tells margins.
     ///
     /// # Errors
     /// An object `{ code, message, hint }`.
     pub async fn check_known(&self, at: usize) -> Result<JsValue, JsValue> {
         let missing = || ModelError::Option { name: "known", problem: format!("has no {at}") };
         let known = self.known.get(at).ok_or_else(missing).map_err(|error| to_js(&error))?;
-        let Agreement { tokens, pixels, exact } =
+        let Agreement { tokens, pixels, exact, off_by } =
             known.check(&self.editor).await.map_err(|error| to_js(&error))?;
-        Ok(serde_wasm_bindgen::to_value(&Agrees { tokens, pixels, exact })?)
+        Ok(serde_wasm_bindgen::to_value(&Agrees { tokens, pixels, exact, off_by })?)
     }
 
     /// Edits a picture, `width` × `height` RGBA bytes. `options` is

@@ -71,10 +71,12 @@ impl<'a> Known<'a> {
 
 /// Whether an edit gives its known answer.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Agrees {
     pub(crate) tokens: bool,
     pub(crate) pixels: bool,
     pub(crate) exact: bool,
+    pub(crate) off_by: Option<f64>,
 }
 
 /// One generated token.
@@ -86,6 +88,7 @@ pub(crate) struct Token<'a> {
     source_id: Option<TokenId>,
     log_prob: f64,
     entropy: f64,
+    margin: f64,
     forced: bool,
     accepted: bool,
     label: &'a str,
@@ -101,6 +104,7 @@ impl<'a> Token<'a> {
             source_id: event.source,
             log_prob: event.log_prob,
             entropy: event.entropy,
+            margin: event.margin,
             forced: event.forced,
             accepted: event.accepted,
             label: &event.label,

@@ -95,6 +95,9 @@ pub struct PackedMatrix {
     pieces: Arc<[Piece]>,
     /// `[rows, blocks]`, little-endian float16.
     scales: Arc<[u8]>,
+    /// The same weights in a GPU's memory.
+    #[cfg(feature = "wgpu")]
+    on_device: Option<crate::device::matrix::DeviceMatrix>,
 }
 
 impl fmt::Debug for PackedMatrix {
@@ -140,7 +143,28 @@ impl PackedMatrix {
             return Err(format!("{} bytes of scales, not {wanted}", scales.len()));
         }
         let pieces = cut(segments, row_bytes).into();
-        Ok(Self { bits, rows, width, pieces, scales: scales.into() })
+        Ok(Self {
+            bits,
+            rows,
+            width,
+            pieces,
+            scales: scales.into(),
+            #[cfg(feature = "wgpu")]
+            on_device: None,
+        })
+    }
+
+    /// The same matrix, ready for products on `device`: a GPU gets a copy of weights of 8 bits if this
+    /// build has kernels for it, elsewhere nothing changes.
+    #[must_use]
+    pub fn on(self, device: &Device) -> Self {
+        #[cfg(feature = "wgpu")]
+        if crate::device::infers_on(device) {
+            let on_device = crate::device::matrix::DeviceMatrix::new(&[&self], device);
+            return Self { on_device, ..self };
+        }
+        let _ = device;
+        self
     }
 
     /// Rows: outputs of [`quant_linear`].
@@ -178,6 +202,19 @@ impl PackedMatrix {
         let mut values = scalar::values(&tile, 0);
         values.truncate(self.width);
         Some(values)
+    }
+
+    /// A row's codes less the zero point and its scales; `None` beyond the last row, or unless weights
+    /// have 8 bits.
+    #[cfg(feature = "wgpu")]
+    pub(crate) fn signed_row(&self, row: usize) -> Option<(Vec<u8>, Vec<f32>)> {
+        if self.bits != Bits::Eight {
+            return None;
+        }
+        let tile = self.tiles(row..row + 1, 1).pop()?;
+        let (codes, scales) = tile.row(0);
+        let scales = (0..self.blocks()).map(|block| scalar::scale(scales, block)).collect();
+        Some((codes.iter().map(|code| code ^ 128).collect(), scales))
     }
 
     /// `rows` as pieces of work of at most `most` rows that lie together; those beyond the last
@@ -379,7 +416,8 @@ fn gather(tiles: &[(usize, Vec<f32>)], x_rows: usize, width: usize) -> Vec<f32> 
 
 /// `x · wᵀ` for some `rows` of packed weights w: a projection, or the logits of some ids.
 ///
-/// Reads `x` back to the host and computes there, whatever its device; no gradient flows.
+/// Computed on a GPU that has a copy of the weights ([`PackedMatrix::on`]), elsewhere `x` is read back
+/// to the host and the product made there; no gradient flows.
 ///
 /// # Shapes
 /// - `x`: `[batch, seq, weights.width()]`, float32
@@ -396,6 +434,13 @@ fn gather(tiles: &[(usize, Vec<f32>)], x_rows: usize, width: usize) -> Vec<f32> 
 pub fn quant_linear(x: Tensor<3>, weights: &PackedMatrix, rows: Range<usize>) -> Tensor<3> {
     let ([batch, seq, width], device) = (x.dims(), x.device());
     assert_eq!(width, weights.width(), "quant_linear: width of the input against the weights");
+    #[cfg(feature = "wgpu")]
+    if let Some(weights) = &weights.on_device
+        && rows == (0..weights.rows())
+        && crate::device::infers_on(&device)
+    {
+        return weights.forward(x, crate::device::matrix::Around::default());
+    }
     let outputs = rows.len();
     let data = x.into_data();
     let Ok(values) = data.as_slice::<f32>() else { panic!("quant_linear: input is no float32") };
@@ -406,6 +451,16 @@ pub fn quant_linear(x: Tensor<3>, weights: &PackedMatrix, rows: Range<usize>) ->
         }
         Err(problem) => panic!("quant_linear: {problem}"),
     }
+}
+
+/// Whether [`PackedMatrix::on`] makes products run where tensors of this device are.
+#[must_use]
+pub fn packs_on(device: &Device) -> bool {
+    #[cfg(feature = "wgpu")]
+    if crate::device::infers_on(device) {
+        return true;
+    }
+    runs_on(device)
 }
 
 /// Whether tensors of this device are in the host's memory, so that [`quant_linear`] costs no way

@@ -37,12 +37,16 @@ pub struct KnownAnswer {
     pub sha256: String,
     /// The bits of the program's log-probability (float64), hex.
     pub log_prob: String,
+    /// By how much the logits would have to differ at each token for another; none where there was no
+    /// choice. A device tells by them how far its numbers are off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub margins: Vec<Option<f32>>,
     /// Greedy, and so certain at every token that a device with other last bits chooses the same.
     pub sure: bool,
 }
 
 /// How an edit agrees with its known answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Agreement {
     /// The same tokens.
     pub tokens: bool,
@@ -50,6 +54,8 @@ pub struct Agreement {
     pub pixels: bool,
     /// The same log-probability to its last bit: the same weights, by the same arithmetic.
     pub exact: bool,
+    /// Largest difference of a margin; `None` for other tokens, or if the bundle tells no margins.
+    pub off_by: Option<f64>,
 }
 
 impl KnownAnswer {
@@ -62,9 +68,10 @@ impl KnownAnswer {
         picture: &RgbImage,
         request: &EditRequest,
     ) -> Result<Self, ModelError> {
-        let mut least = 0.0f64;
+        let (mut least, mut margins) = (0.0f64, Vec::new());
         let watch = &mut |event: &EditEvent| {
             least = least.min(event.log_prob);
+            margins.push(told(event));
             ControlFlow::Continue(())
         };
         let outcome = editor.edit(picture, request, watch).await?;
@@ -77,6 +84,7 @@ impl KnownAnswer {
             sha256: hash(&outcome),
             log_prob: bits(&outcome),
             program: outcome.program,
+            margins,
             sure: request.temperature == 0.0 && least > SURE,
         })
     }
@@ -97,13 +105,30 @@ impl KnownAnswer {
             ahead: AHEAD,
         };
         let picture = decode(&png)?.picture;
-        let outcome = editor.edit(&picture, &request, &mut |_| ControlFlow::Continue(())).await?;
+        let mut margins = Vec::new();
+        let watch = &mut |event: &EditEvent| {
+            margins.push(told(event));
+            ControlFlow::Continue(())
+        };
+        let outcome = editor.edit(&picture, &request, watch).await?;
+        let tokens = outcome.program == self.program;
+        let known = tokens && self.margins.len() == margins.len();
+        let apart = self
+            .margins
+            .iter()
+            .zip(&margins)
+            .filter_map(|(own, other)| Some(f64::from((*own)?) - f64::from((*other)?)));
         Ok(Agreement {
-            tokens: outcome.program == self.program,
+            tokens,
             pixels: hash(&outcome) == self.sha256,
             exact: bits(&outcome) == self.log_prob,
+            off_by: known.then(|| apart.map(f64::abs).fold(0.0, f64::max)),
         })
     }
+}
+
+fn told(event: &EditEvent) -> Option<f32> {
+    event.margin.is_finite().then_some(event.margin as f32)
 }
 
 fn bits(outcome: &EditOutcome) -> String {

@@ -16,6 +16,28 @@ pub struct HostTensor {
     pub data: Vec<f32>,
 }
 
+/// Side of the squares that are transposed at once, so that both sides stay in the cache.
+const TILE: usize = 64;
+
+impl HostTensor {
+    /// `[rows, columns]` → `[columns, rows]`; a tensor of other axes stays as it is.
+    #[must_use]
+    pub fn transposed(&self) -> Self {
+        let [rows, columns] = self.shape[..] else { return self.clone() };
+        let mut data = vec![0.0; self.data.len()];
+        for top in (0..rows).step_by(TILE) {
+            for left in (0..columns).step_by(TILE) {
+                for row in top..rows.min(top + TILE) {
+                    for column in left..columns.min(left + TILE) {
+                        data[column * rows + row] = self.data[row * columns + column];
+                    }
+                }
+            }
+        }
+        Self { shape: vec![columns, rows], data }
+    }
+}
+
 /// Tensors by name, in the order of their names.
 pub type TensorMap = BTreeMap<String, HostTensor>;
 
@@ -141,5 +163,20 @@ impl ModuleMapper for Applier<'_> {
             }
         }
         param
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposing_twice_gives_the_same() {
+        let host = HostTensor { shape: vec![2, 3], data: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
+        assert_eq!(host.transposed().data, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        let (rows, columns) = (130, 67);
+        let data = (0..rows * columns).map(|at| at as f32).collect();
+        let host = HostTensor { shape: vec![rows, columns], data };
+        assert_eq!(host.transposed().transposed(), host);
     }
 }

@@ -119,9 +119,9 @@ impl Sampling {
             token: 0,
         };
         if self.temperature == 0.0 || (self.top_k.is_none() && self.top_p >= 1.0) {
-            return choose(scores, 0..scores.len(), self.temperature, key);
+            return choose(scores, 0..scores.len(), self.temperature, key).map(|(at, _)| at);
         }
-        choose(scores, self.likeliest(scores)?, self.temperature, key)
+        choose(scores, self.likeliest(scores)?, self.temperature, key).map(|(at, _)| at)
     }
 
     /// The codes that top-k and top-p leave, likeliest first; `None` if a score is no number.

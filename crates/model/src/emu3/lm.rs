@@ -11,10 +11,10 @@ use super::wanted::lm_tensors;
 use crate::checkpoint::bundle::Bundle;
 use crate::error::ModelError;
 use crate::ids::TokenId;
-use crate::lm::{Block, Chunk, KvCache, Trunk};
+use crate::lm::{Block, Chunk, KvCache, Rotary, Trunk};
 use crate::sequence::Slot;
 use burn::module::{Module, Param};
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 use earl_kernels::PackedMatrix;
 
 /// The language model's tensors.
@@ -61,7 +61,8 @@ impl Emu3Lm {
     ///
     /// # Errors
     /// [`ModelError::Config`]; [`ModelError::Option`] if the device does not compute in `matrices`;
-    /// [`ModelError::Checkpoint`] lists every tensor that does not fit; [`ModelError::Format`] and [`ModelError::Read`] for values that are no numbers or can't be read.
+    /// [`ModelError::Checkpoint`] lists every tensor that does not fit; [`ModelError::Format`] and
+    /// [`ModelError::Read`] for values that are no numbers or can't be read.
     pub fn load(
         config: &Emu3LmConfig,
         shards: &Shards,
@@ -70,7 +71,7 @@ impl Emu3Lm {
     ) -> Result<Self, ModelError> {
         config.check()?;
         let loader = Loader::new(shards, Part::Lm, &lm_tensors(config), device)?;
-        Self::from_loader(config, &loader.keeping(matrices)?)
+        Self::from_loader(config, loader.keeping(matrices)?)
     }
 
     /// Loads the model from a bundle. On the CPU quantized matrices stay packed in the bundle's own
@@ -86,16 +87,16 @@ impl Emu3Lm {
     ) -> Result<Self, ModelError> {
         config.check()?;
         let loader = Loader::from_bundle(bundle, &lm_tensors(config), device)?;
-        Self::from_loader(config, &loader.keeping(matrices)?)
+        Self::from_loader(config, loader.keeping(matrices)?)
     }
 
-    fn from_loader(config: &Emu3LmConfig, loader: &Loader<'_>) -> Result<Self, ModelError> {
+    fn from_loader(config: &Emu3LmConfig, loader: Loader<'_>) -> Result<Self, ModelError> {
         let (embed_tokens, packed_embedding) = loader.table("model.embed_tokens.weight")?;
         let (lm_head, packed_head) = loader.table("lm_head.weight")?;
         Ok(Self {
             embed_tokens,
             layers: (0..config.blocks.num_hidden_layers)
-                .map(|layer| block(loader, config, layer))
+                .map(|layer| block(&loader, config, layer))
                 .collect::<Result<_, _>>()?,
             norm: loader.param("model.norm.weight")?,
             lm_head,
@@ -155,7 +156,7 @@ impl Emu3Lm {
         let ids = Tensor::<1, Int>::from_data(ids, &self.device());
         let width = self.config.blocks.hidden_size;
         let rows = self.embed_tokens.val().select(0, ids).reshape([chunk.batch, chunk.seq, width]);
-        if rows.dtype() == DType::F32 { rows } else { rows.cast(FloatDType::F32) }
+        rows.cast(FloatDType::F32)
     }
 
     /// Reads one chunk after what `cache` holds, and adds it to the cache; causal.
@@ -178,7 +179,8 @@ impl Emu3Lm {
         cache: &mut KvCache,
         after: &mut dyn FnMut(usize, &Tensor<3>),
     ) -> Tensor<3> {
-        self.trunk().read(self.embed(chunk), chunk, cache, true, after)
+        let rotary = Rotary::new(&self.config.blocks, chunk, &self.device());
+        self.trunk().read(self.embed(chunk), &rotary, chunk, cache, true, after)
     }
 
     /// Queries before the rotary turn and attention's output of the first block, if there is one:
@@ -188,7 +190,8 @@ impl Emu3Lm {
     /// - returns: `[chunk.batch, chunk.seq, hidden]`, twice
     #[must_use]
     pub fn first_attention(&self, chunk: &Chunk) -> Option<(Tensor<3>, Tensor<3>)> {
-        self.trunk().first_attention(self.embed(chunk), chunk, true)
+        let rotary = Rotary::new(&self.config.blocks, chunk, &self.device());
+        self.trunk().first_attention(self.embed(chunk), &rotary, chunk, true)
     }
 
     fn trunk(&self) -> Trunk<'_> {
@@ -235,6 +238,7 @@ fn block(loader: &Loader, config: &Emu3LmConfig, layer: usize) -> Result<Block, 
         down_proj: linear("mlp.down_proj")?,
         head_dim: config.blocks.head_dim,
         eps: config.blocks.rms_norm_eps,
+        decode: None,
     })
 }
 

@@ -163,45 +163,10 @@ impl<'a> Loader<'a> {
         if let Some(packed) = self.packed(name)? {
             return Ok(Linear::packed(packed, self.device));
         }
-        Ok(Linear::new(self.matrix(transposed(&self.host(name)?))?))
+        Ok(Linear::new(self.matrix(self.host(name)?.transposed())?))
     }
 
     fn matrix(&self, host: HostTensor) -> Result<Tensor<2>, ModelError> {
-        let matrix = self.upload(host)?;
-        Ok(if self.matrices == FloatDType::F32 { matrix } else { matrix.cast(self.matrices) })
-    }
-}
-
-/// Side of the squares that are transposed at once, so that both sides stay in the cache.
-const TILE: usize = 64;
-
-/// `[rows, columns]` → `[columns, rows]`.
-fn transposed(host: &HostTensor) -> HostTensor {
-    let [rows, columns] = host.shape[..] else { return host.clone() };
-    let mut data = vec![0.0; host.data.len()];
-    for top in (0..rows).step_by(TILE) {
-        for left in (0..columns).step_by(TILE) {
-            for row in top..rows.min(top + TILE) {
-                for column in left..columns.min(left + TILE) {
-                    data[column * rows + row] = host.data[row * columns + column];
-                }
-            }
-        }
-    }
-    HostTensor { shape: vec![columns, rows], data }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn transposing_twice_gives_the_same() {
-        let host = HostTensor { shape: vec![2, 3], data: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
-        assert_eq!(transposed(&host).data, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
-        let (rows, columns) = (130, 67);
-        let data = (0..rows * columns).map(|at| at as f32).collect();
-        let host = HostTensor { shape: vec![rows, columns], data };
-        assert_eq!(transposed(&transposed(&host)), host);
+        Ok(self.upload::<2>(host)?.cast(self.matrices))
     }
 }

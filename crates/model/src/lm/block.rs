@@ -4,11 +4,12 @@
 
 use super::rope::Rotary;
 use crate::checkpoint::quantize::{Dtype, quantize};
+use crate::checkpoint::{HostTensor, TensorMap};
 use crate::config::LmConfig;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use earl_kernels::PackedMatrix;
 use earl_kernels::quant_linear::{Bits, Segment};
+use earl_kernels::{BlockMaps, BlockShape, DecodeBlock, PackedMatrix};
 use std::sync::Arc;
 
 /// A linear map without bias.
@@ -40,18 +41,22 @@ impl Linear {
         Self::new(Tensor::zeros([inputs, outputs], device))
     }
 
-    /// The same map with its weights in 8 bits: for inference on the CPU.
+    /// The same map with its weights in 8 bits, from those of `tensors` under its own `name`: for
+    /// inference on the CPU, and after [`Linear::on_device`] on a GPU that has kernels for it.
     #[must_use]
-    pub fn pack(self) -> Self {
-        if self.packed.is_some() {
-            return self;
-        }
-        let device = self.weight.val().device();
-        let weights = self.weight.val().transpose(); // [outputs, inputs]
-        match pack(weights) {
-            Some(weights) => Self::packed(weights, &device),
+    pub(super) fn pack(self, tensors: &TensorMap, name: &str) -> Self {
+        let weights = tensors.get(&format!("{name}.weight")).map(HostTensor::transposed); // [outputs, inputs]
+        match weights.as_ref().and_then(pack) {
+            Some(weights) => Self::packed(weights, &self.weight.val().device()),
             None => self,
         }
+    }
+
+    /// The same with a copy of its packed weights where its device computes.
+    #[must_use]
+    pub(super) fn on_device(self) -> Self {
+        let device = self.weight.val().device();
+        Self { packed: self.packed.map(|weights| weights.on(&device)), ..self }
     }
 
     /// `[batch, seq, inputs]` → `[batch, seq, outputs]`.
@@ -64,11 +69,10 @@ impl Linear {
     }
 }
 
-/// A table of floats, `[rows, width]`, in 8 bits; `None` if it is empty or can't be read back.
-pub(super) fn pack(table: Tensor<2>) -> Option<PackedMatrix> {
-    let width = table.dims()[1];
-    let values: Vec<f32> = table.into_data().try_to_vec().ok()?;
-    let (codes, scales) = quantize(&values, width, Dtype::Q8);
+/// A table of floats, `[rows, width]`, in 8 bits; `None` if it is no table or empty.
+pub(super) fn pack(table: &HostTensor) -> Option<PackedMatrix> {
+    let [_, width] = table.shape[..] else { return None };
+    let (codes, scales) = quantize(&table.data, width, Dtype::Q8);
     let all = Segment { range: 0..codes.len(), bytes: Arc::new(codes) };
     PackedMatrix::new(Bits::Eight, width, &[all], scales).ok()
 }
@@ -97,6 +101,9 @@ pub struct Block {
     pub(crate) head_dim: usize,
     #[module(skip)]
     pub(crate) eps: f64,
+    /// The whole block in a GPU's memory, where it is packed for one.
+    #[module(skip)]
+    pub(crate) decode: Option<DecodeBlock>,
 }
 
 impl Block {
@@ -119,22 +126,43 @@ impl Block {
             down_proj: Linear::zeros(config.intermediate_size, width, device),
             head_dim: config.head_dim,
             eps: config.rms_norm_eps,
+            decode: None,
         }
     }
 
-    /// The same block with its maps in 8 bits.
+    /// The same block with its maps in 8 bits, from those of `tensors` under its own `name`.
     #[must_use]
-    pub fn pack(self) -> Self {
-        Self {
-            q_proj: self.q_proj.pack(),
-            k_proj: self.k_proj.pack(),
-            v_proj: self.v_proj.pack(),
-            o_proj: self.o_proj.pack(),
-            gate_proj: self.gate_proj.pack(),
-            up_proj: self.up_proj.pack(),
-            down_proj: self.down_proj.pack(),
+    pub(super) fn pack(self, tensors: &TensorMap, name: &str) -> Self {
+        let map = |map: Linear, part: &str| map.pack(tensors, &format!("{name}.{part}"));
+        let packed = Self {
+            q_proj: map(self.q_proj, "q_proj"),
+            k_proj: map(self.k_proj, "k_proj"),
+            v_proj: map(self.v_proj, "v_proj"),
+            o_proj: map(self.o_proj, "o_proj"),
+            gate_proj: map(self.gate_proj, "gate_proj"),
+            up_proj: map(self.up_proj, "up_proj"),
+            down_proj: map(self.down_proj, "down_proj"),
             ..self
-        }
+        };
+        Self { decode: packed.for_device(), ..packed }
+    }
+
+    /// This packed block in its device's memory, if that is a GPU with kernels for it.
+    fn for_device(&self) -> Option<DecodeBlock> {
+        let maps = BlockMaps {
+            qkv: [
+                self.q_proj.packed.as_ref()?,
+                self.k_proj.packed.as_ref()?,
+                self.v_proj.packed.as_ref()?,
+            ],
+            out: self.o_proj.packed.as_ref()?,
+            gate_up: [self.gate_proj.packed.as_ref()?, self.up_proj.packed.as_ref()?],
+            down: self.down_proj.packed.as_ref()?,
+        };
+        let gains = [self.input_norm.val(), self.post_norm.val()];
+        let device = gains[0].device();
+        let shape = BlockShape { gains, head_dim: self.head_dim, eps: self.eps as f32 };
+        DecodeBlock::new(maps, shape, &device)
     }
 
     /// `[batch, seq, hidden]` → the same. `look` is attention: queries, keys and values of these

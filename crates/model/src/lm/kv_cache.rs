@@ -1,7 +1,10 @@
 //! Keys and values of everything read so far, by layer, and which of them are padding.
 
 use super::Chunk;
+use super::block::Block;
+use super::rope::Rotary;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use earl_kernels::{DecodeBlock, Seen};
 
 /// Keys and values of one layer, `[batch, room, kv_heads, head_dim]` each; the first `len` of `room`
 /// keys are there.
@@ -13,6 +16,8 @@ struct LayerCache {
 
 /// Room is made for half as many keys again, and for at least this many.
 const LEAST_ROOM: usize = 64;
+/// Keys by which a GPU's cache grows: a whole edit of the tiny tier.
+const ROOM: usize = 256;
 
 impl LayerCache {
     /// Appends keys and values and returns all.
@@ -40,6 +45,34 @@ impl LayerCache {
         self.kv = Some(all.clone());
         let [keys, values] = all;
         (first(keys, self.len), first(values, self.len))
+    }
+
+    /// Runs a GPU's block, which writes its keys and values into the spare room itself.
+    fn decode(
+        &mut self,
+        block: &DecodeBlock,
+        x: Tensor<3>,
+        rotary: &Rotary,
+        mask: Option<&Tensor<2>>,
+        causal: bool,
+    ) -> Tensor<3> {
+        let (start, [batch, seq, _]) = (self.len, x.dims());
+        self.len += seq;
+        let wanted = block.cache_shape(batch, self.len.next_multiple_of(ROOM));
+        let spare = |room: usize| {
+            let [batch, _, heads, width] = wanted;
+            Tensor::empty([batch, room, heads, width], &x.device())
+        };
+        let kv = match self.kv.take() {
+            None => [spare(wanted[1]), spare(wanted[1])],
+            Some(kv) => kv.map(|kv| match wanted[1].saturating_sub(kv.dims()[1]) {
+                0 => kv,
+                missing => Tensor::cat(vec![kv, spare(missing)], 1),
+            }),
+        };
+        let (x, kv) = block.forward(x, rotary.angles(), Seen { kv, start, mask, causal });
+        self.kv = Some(kv);
+        x
     }
 
     /// Keys and values that are there.
@@ -79,6 +112,23 @@ pub struct KvCache {
 impl KvCache {
     pub(crate) fn new(layers: usize) -> Self {
         Self { layers: vec![LayerCache::default(); layers], padding: Vec::new(), len: 0 }
+    }
+
+    /// One block over all that was read and the new tokens, whose keys and values are appended. `mask`
+    /// comes from [`KvCache::push_mask`].
+    pub(super) fn step(
+        &mut self,
+        layer: usize,
+        block: &Block,
+        x: Tensor<3>,
+        rotary: &Rotary,
+        mask: Option<&Tensor<2>>,
+        causal: bool,
+    ) -> Tensor<3> {
+        match &block.decode {
+            Some(decode) => self.layers[layer].decode(decode, x, rotary, mask, causal),
+            None => block.forward(x, rotary, |q, k, v| self.look(layer, [q, k, v], mask, causal)),
+        }
     }
 
     /// Attention of one layer over all that was read and the new tokens, whose keys and values are

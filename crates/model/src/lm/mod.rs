@@ -23,13 +23,14 @@ pub use rope::Rotary;
 pub use seeing::{SEE_PARTS, SEE_SIZES, SeeingHead, Seen};
 pub(crate) use trunk::Trunk;
 
+use crate::checkpoint::TensorMap;
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::ids::TokenId;
 use crate::sequence::grammar::{PARTS, Slot};
 use crate::sequence::vocabulary::Vocabulary;
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use earl_kernels::{NO_ROW, PackedMatrix, Packing, gather_sum};
 use std::sync::Arc;
 
@@ -121,20 +122,35 @@ impl LanguageModel {
         }
     }
 
-    /// The same decoder for inference on the CPU: every product of weights in integers (see
+    /// The same decoder for inference: every product of weights in integers (see
     /// [`earl_kernels::quant_linear`](mod@earl_kernels::quant_linear)), so that its tokens are the same
-    /// on every machine, natively and in WebAssembly. On other devices nothing changes.
+    /// on every machine, natively and in WebAssembly, and all but the same on a GPU through wgpu. On other
+    /// devices nothing changes.
+    ///
+    /// `tensors` are its own, on the host; their names begin with `prefix`.
     #[must_use]
-    pub fn pack(self) -> Self {
-        if !earl_kernels::quant_linear::runs_on(&self.device()) {
+    pub fn pack(self, tensors: &TensorMap, prefix: &str) -> Self {
+        let device = self.device();
+        if !earl_kernels::quant_linear::packs_on(&device) {
             return self;
         }
-        let heads = [&self.control, &self.codes].map(|table| block::pack(table.val()));
-        let [Some(control), Some(codes)] = heads else { return self };
+        let table = |name: &str| {
+            let table = tensors.get(&format!("{prefix}{name}")).and_then(block::pack)?;
+            Some(table.on(&device))
+        };
+        let [Some(control), Some(codes)] = ["control", "codes"].map(table) else { return self };
+        let named = |at: usize, layer: Block| layer.pack(tensors, &format!("{prefix}layers.{at}"));
+        let map =
+            |map: Linear, name: &str| map.pack(tensors, &format!("{prefix}{name}")).on_device();
         Self {
-            layers: self.layers.into_iter().map(Block::pack).collect(),
-            pointer_query: self.pointer_query.pack(),
-            pointer_key: self.pointer_key.pack(),
+            layers: self
+                .layers
+                .into_iter()
+                .enumerate()
+                .map(|(at, layer)| named(at, layer))
+                .collect(),
+            pointer_query: map(self.pointer_query, "pointer_query"),
+            pointer_key: map(self.pointer_key, "pointer_key"),
             heads: Some([control, codes]),
             ..self
         }
@@ -164,8 +180,9 @@ impl LanguageModel {
     /// - returns: `[chunk.batch, chunk.seq, hidden]`, twice (see [`Hidden`])
     #[must_use]
     pub fn forward(&self, chunk: &Chunk, cache: &mut KvCache, causal: bool) -> Hidden {
+        let rotary = Rotary::new(&self.config.lm, chunk, &self.device());
         let x = self.embed(chunk); // [batch, seq, hidden]
-        self.watched(x, |trunk, x, after| trunk.read(x, chunk, cache, causal, after))
+        self.watched(x, |trunk, x, after| trunk.read(x, &rotary, chunk, cache, causal, after))
     }
 
     /// Reads whole sequences at once, what they share once: the tokens of one packed row. It gives
@@ -176,8 +193,9 @@ impl LanguageModel {
     #[must_use]
     pub fn forward_packed(&self, packed: &Packed) -> Hidden {
         let Packed { chunk, packing } = packed;
+        let rotary = Rotary::new(&self.config.lm, chunk, &self.device());
         let x = self.embed(chunk); // [1, tokens, hidden]
-        self.watched(x, |trunk, x, after| trunk.read_packed(x, chunk, packing, after))
+        self.watched(x, |trunk, x, after| trunk.read_packed(x, &rotary, packing, after))
     }
 
     /// Runs the trunk and keeps what the seeing head looks at.
@@ -239,6 +257,31 @@ impl LanguageModel {
     /// Likeness to the control ids' embeddings alone: `[n, hidden]` → `[n, control]`.
     pub(super) fn word_logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         tied(hidden, &self.control, self.heads.as_ref().map(|[control, _]| control))
+    }
+
+    /// The ids of some control tokens on the device, if reading their logits alone saves anything.
+    pub(crate) fn selection(&self, tokens: &[TokenId]) -> Option<Tensor<1, Int>> {
+        let device = self.device();
+        let far = !earl_kernels::quant_linear::runs_on(&device) && self.heads.is_some();
+        let ids = || tokens.iter().map(|token| token.0 as i32).collect::<Vec<_>>();
+        far.then(|| Tensor::from_data(TensorData::new(ids(), [tokens.len()]), &device))
+    }
+
+    /// Logits of the control ids, `[1, control]`, on the host; where there is a selection of `tokens`, NaN
+    /// for all others.
+    pub(crate) async fn read_selected(
+        &self,
+        logits: Tensor<2>,
+        tokens: &[TokenId],
+        selection: Option<Tensor<1, Int>>,
+    ) -> Result<Vec<f32>, ModelError> {
+        let Some(selection) = selection else { return to_host(logits).await };
+        let mut all = vec![f32::NAN; logits.dims()[1]];
+        let some = to_host(logits.select(1, selection)).await?;
+        for (token, logit) in tokens.iter().zip(some) {
+            all[token.0 as usize] = logit;
+        }
+        Ok(all)
     }
 
     /// Logits over the codes.

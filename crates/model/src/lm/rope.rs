@@ -48,6 +48,12 @@ impl Rotary {
         Self { cos: tensor(cos), sin: tensor(sin) }
     }
 
+    /// Cosines and sines, `[batch, seq, head_dim / 2]` each.
+    #[must_use]
+    pub(super) fn angles(&self) -> [Tensor<3>; 2] {
+        [self.cos.clone(), self.sin.clone()]
+    }
+
     /// Turns `[batch, seq, heads, head_dim]`.
     #[must_use]
     pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {

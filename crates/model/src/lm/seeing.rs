@@ -7,6 +7,7 @@
 
 use super::LanguageModel;
 use super::block::Linear;
+use crate::checkpoint::TensorMap;
 use crate::config::{BOX_CELLS, ModelConfig};
 use crate::sequence::grammar::PARTS;
 use burn::module::Module;
@@ -55,14 +56,16 @@ impl SeeingHead {
         }
     }
 
-    /// The same heads in 8 bits, as [`LanguageModel::pack`].
+    /// The same heads in 8 bits, as [`LanguageModel::pack`]; their names in `tensors` begin with `prefix`.
     #[must_use]
-    pub fn pack(self) -> Self {
+    pub fn pack(self, tensors: &TensorMap, prefix: &str) -> Self {
+        let map =
+            |map: Linear, part: &str| map.pack(tensors, &format!("{prefix}{part}")).on_device();
         Self {
-            name: self.name.pack(),
-            tint: self.tint.pack(),
-            part: self.part.pack(),
-            free: self.free.pack(),
+            name: map(self.name, "name"),
+            tint: map(self.tint, "tint"),
+            part: map(self.part, "part"),
+            free: map(self.free, "free"),
         }
     }
 

@@ -20,49 +20,49 @@ pub(crate) struct Trunk<'a> {
 
 impl Trunk<'_> {
     /// Runs `x`, the embedded tokens of `chunk`, through all blocks and the final norm, after what
-    /// `cache` holds. `after` sees the hidden states after each block (its index from 0).
+    /// `cache` holds. `after` sees the hidden states after each block (its index from 0). `rotary` is
+    /// made before `x`: a GPU hands over what it has to do before it takes new numbers.
     ///
     /// # Shapes
     /// - `x`: `[chunk.batch, chunk.seq, hidden]`; returns the same
     pub(crate) fn read(
         self,
         x: Tensor<3>,
+        rotary: &Rotary,
         chunk: &Chunk,
         cache: &mut KvCache,
         causal: bool,
         after: &mut dyn FnMut(usize, &Tensor<3>),
     ) -> Tensor<3> {
         let mask = cache.push_mask(chunk, &x.device());
-        let look = |layer, qkv| cache.look(layer, qkv, mask.as_ref(), causal);
-        self.run(x, chunk, look, after)
+        let step = |at, layer: &Block, x| cache.step(at, layer, x, rotary, mask.as_ref(), causal);
+        self.run(x, step, after)
     }
 
     /// As [`Trunk::read`], for whole sequences at once: the tokens of one packed row.
     ///
     /// # Shapes
-    /// - `x`: `[1, chunk.seq, hidden]`, `chunk.seq` tokens in the packing; returns the same
+    /// - `x`: `[1, tokens, hidden]`, the tokens of the packing; returns the same
     pub(crate) fn read_packed(
         self,
         x: Tensor<3>,
-        chunk: &Chunk,
+        rotary: &Rotary,
         packing: &Arc<Packing>,
         after: &mut dyn FnMut(usize, &Tensor<3>),
     ) -> Tensor<3> {
-        let look = |_, [q, k, v]: [Tensor<4>; 3]| packed_attention(q, k, v, packing);
-        self.run(x, chunk, look, after)
+        let look = |q, k, v| packed_attention(q, k, v, packing);
+        self.run(x, |_, layer, x| layer.forward(x, rotary, look), after)
     }
 
-    /// All blocks and the final norm; `look` is attention in the given layer.
+    /// All blocks, each by `step`, and the final norm.
     fn run(
         self,
         mut x: Tensor<3>,
-        chunk: &Chunk,
-        mut look: impl FnMut(usize, [Tensor<4>; 3]) -> Tensor<4>,
+        mut step: impl FnMut(usize, &Block, Tensor<3>) -> Tensor<3>,
         after: &mut dyn FnMut(usize, &Tensor<3>),
     ) -> Tensor<3> {
-        let rotary = Rotary::new(self.config, chunk, &x.device());
         for (at, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x, &rotary, |q, k, v| look(at, [q, k, v]));
+            x = step(at, layer, x);
             after(at, &x);
         }
         earl_kernels::rms_norm(x, self.norm, self.config.rms_norm_eps)
@@ -76,16 +76,15 @@ impl Trunk<'_> {
     pub(crate) fn first_attention(
         self,
         x: Tensor<3>,
+        rotary: &Rotary,
         chunk: &Chunk,
         causal: bool,
     ) -> Option<(Tensor<3>, Tensor<3>)> {
         let layer = self.layers.first()?;
-        let device = x.device();
-        let rotary = Rotary::new(self.config, chunk, &device);
         let mut cache = KvCache::new(1);
-        let mask = cache.push_mask(chunk, &device);
+        let mask = cache.push_mask(chunk, &x.device());
         let look = |q, k, v| cache.look(0, [q, k, v], mask.as_ref(), causal);
-        let attended = layer.attend(x.clone(), &rotary, look);
+        let attended = layer.attend(x.clone(), rotary, look);
         Some((layer.queries(x), attended))
     }
 }

@@ -20,13 +20,16 @@ pub struct Chosen {
     pub log_prob: f64,
     /// Entropy of the candidates' distribution at temperature 1, in nats.
     pub entropy: f64,
+    /// By how much the logits would have to differ for another to be chosen; infinite where it was not
+    /// chosen but given.
+    pub margin: f64,
 }
 
 impl Chosen {
     /// A token without an alternative.
     #[must_use]
     pub fn only(token: TokenId) -> Self {
-        Self { token, log_prob: 0.0, entropy: 0.0 }
+        Self { token, log_prob: 0.0, entropy: 0.0, margin: f64::INFINITY }
     }
 }
 
@@ -47,9 +50,9 @@ pub fn pick_control(
     key: Key,
 ) -> Option<Chosen> {
     let candidates = || allowed.iter().map(|token| token.0 as usize);
-    let at = choose(logits, candidates(), temperature, key)?;
+    let (at, margin) = choose(logits, candidates(), temperature, key)?;
     let (log_prob, entropy) = log_prob_and_entropy(logits, candidates(), at);
-    Some(Chosen { token: TokenId(at as u32), log_prob, entropy })
+    Some(Chosen { token: TokenId(at as u32), log_prob, entropy, margin })
 }
 
 /// What [`pick_control`] would say of a `token` that was chosen before.
@@ -57,7 +60,7 @@ pub fn pick_control(
 pub fn judge_control(logits: &[f32], allowed: &[TokenId], token: TokenId) -> Chosen {
     let candidates = allowed.iter().map(|token| token.0 as usize);
     let (log_prob, entropy) = log_prob_and_entropy(logits, candidates, token.0 as usize);
-    Chosen { token, log_prob, entropy }
+    Chosen { token, log_prob, entropy, margin: f64::INFINITY }
 }
 
 /// What [`pick_code`] would say of a `token` that was chosen before.
@@ -66,7 +69,7 @@ pub fn judge_code(vocabulary: &Vocabulary, logits: &[f32], token: TokenId) -> Ch
     let first = vocabulary.code(CodeId(0)).0;
     let at = token.0.saturating_sub(first) as usize;
     let (log_prob, entropy) = log_prob_and_entropy(logits, 0..vocabulary.code_len(), at);
-    Chosen { token, log_prob, entropy }
+    Chosen { token, log_prob, entropy, margin: f64::INFINITY }
 }
 
 /// Chooses among all codes; `logits` are those of the codes.
@@ -80,14 +83,15 @@ pub fn pick_code(
     key: Key,
 ) -> Option<Chosen> {
     let candidates = || 0..vocabulary.code_len();
-    let at = choose(logits, candidates(), temperature, key)?;
+    let (at, margin) = choose(logits, candidates(), temperature, key)?;
     let (log_prob, entropy) = log_prob_and_entropy(logits, candidates(), at);
-    Some(Chosen { token: vocabulary.code(CodeId(at as u32)), log_prob, entropy })
+    Some(Chosen { token: vocabulary.code(CodeId(at as u32)), log_prob, entropy, margin })
 }
 
 /// Picks among `candidates` (index into `logits`): the greatest `logit / temperature + Gumbel noise`,
 /// the lowest index on a tie; at temperature 0 the greatest logit. Noise depends on the key and the
-/// candidate alone, so neither batching nor order can change a choice.
+/// candidate alone, so neither batching nor order can change a choice. Beside it, by how much the logits
+/// of it and of the next best would have to come nearer for a tie; infinite without a next.
 ///
 /// `None` if there is no candidate or a candidate's logit is no number.
 #[must_use]
@@ -96,8 +100,9 @@ pub fn choose(
     candidates: impl IntoIterator<Item = usize>,
     temperature: f32,
     key: Key,
-) -> Option<usize> {
+) -> Option<(usize, f64)> {
     let mut best: Option<(usize, f64)> = None;
+    let mut next = f64::NEG_INFINITY;
     for at in candidates {
         let logit = f64::from(*logits.get(at)?);
         if logit.is_nan() {
@@ -106,18 +111,23 @@ pub fn choose(
         let score = if temperature > 0.0 {
             let noise = uniform(Key { token: at as u64, ..key });
             let logit = logit / f64::from(temperature);
-            if best.is_some_and(|(_, highest)| is_behind(highest - logit, noise)) {
+            if is_behind(next - logit, noise) {
                 continue;
             }
             logit - libm::log(-libm::log(noise))
         } else {
             logit
         };
-        if best.is_none_or(|(_, highest)| score > highest) {
-            best = Some((at, score));
+        match best {
+            Some((_, highest)) if score <= highest => next = next.max(score),
+            _ => {
+                next = best.map_or(next, |(_, highest)| highest);
+                best = Some((at, score));
+            }
         }
     }
-    best.map(|(at, _)| at)
+    let unit = if temperature > 0.0 { f64::from(temperature) } else { 1.0 };
+    best.map(|(at, highest)| (at, (highest - next) * unit))
 }
 
 /// Is the Gumbel noise of a uniform number too small to make up for `gap`, for certain?
@@ -176,10 +186,25 @@ mod tests {
     #[test]
     fn greedy_takes_the_lowest_of_equal_logits_among_the_candidates() {
         let logits = [5.0, 1.0, 3.0, 3.0];
-        assert_eq!(choose(&logits, [3, 2, 1], 0.0, key(0)), Some(3));
-        assert_eq!(choose(&logits, 1..4, 0.0, key(0)), Some(2));
+        assert_eq!(choose(&logits, [3, 2, 1], 0.0, key(0)), Some((3, 0.0)));
+        assert_eq!(choose(&logits, 1..4, 0.0, key(0)), Some((2, 0.0)));
+        assert_eq!(choose(&logits, 0..2, 0.0, key(0)), Some((0, 4.0)));
+        assert_eq!(choose(&logits, [1], 0.0, key(0)), Some((1, f64::INFINITY)));
         assert_eq!(choose(&logits, [], 0.0, key(0)), None);
         assert_eq!(choose(&[f32::NAN], [0], 0.0, key(0)), None);
+    }
+
+    #[test]
+    fn logits_that_come_nearer_by_the_margin_tie() {
+        let logits: Vec<f32> = (0..50).map(|at| ((at * 37) % 50) as f32 * 0.1).collect();
+        for (index, temperature) in [0.0, 0.5, 1.0, 2.0].into_iter().cycle().take(200).enumerate() {
+            let (at, margin) = choose(&logits, 0..50, temperature, key(index as u64)).unwrap();
+            let mut lower = logits.clone();
+            lower[at] -= (margin * 0.99) as f32;
+            assert_eq!(choose(&lower, 0..50, temperature, key(index as u64)).unwrap().0, at);
+            lower[at] = logits[at] - (margin * 1.01 + 1e-5) as f32;
+            assert_ne!(choose(&lower, 0..50, temperature, key(index as u64)).unwrap().0, at);
+        }
     }
 
     #[test]
@@ -196,7 +221,7 @@ mod tests {
         let logits = [0.0, 1.0, 2.0];
         let mut counts = [0usize; 3];
         for index in 0..20_000 {
-            counts[choose(&logits, 0..3, 1.0, key(index)).unwrap()] += 1;
+            counts[choose(&logits, 0..3, 1.0, key(index)).unwrap().0] += 1;
         }
         // softmax([0, 1, 2]) = 0.0900, 0.2447, 0.6652
         for (count, share) in counts.iter().zip([0.0900, 0.2447, 0.6652]) {
