@@ -11,6 +11,7 @@ mod quant;
 mod rival;
 mod sft;
 mod tok;
+mod wasm;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -41,6 +42,8 @@ enum What {
     Decode(decode::Args),
     /// Emu3's convolutional image tokenizer, beside PyTorch.
     Tok(tok::Args),
+    /// The browser's CPU module beside native code, on a bundle's known answers; needs Node.
+    Wasm(wasm::Args),
 }
 
 /// Measures.
@@ -56,6 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Sft(args) => sft::measure(args)?,
         What::Decode(args) => decode::measure(args)?,
         What::Tok(args) => tok::measure(args)?,
+        What::Wasm(args) => wasm::measure(args)?,
     };
     if args.json {
         return super::print_json(&figures);
