@@ -54,7 +54,9 @@ export class Editor extends EventTarget {
   /** @type {ModelInfo | null} */ #info = null;
   /** @type {AbortController} */ #end = new AbortController();
   /** @type {import("./types").Stats} */
-  #stats = { edits: 0, tokens: 0, forwards: 0, milliseconds: 0, bytesFromCache: 0, bytesLoaded: 0, workers: 0 };
+  #stats = { edits: 0, tokens: 0, forwards: 0, milliseconds: 0, bytesFromCache: 0, bytesLoaded: 0, workers: 0, guarded: 0 };
+  /** Margin below which the CPU makes a choice of the device again. */
+  #guard = 0;
 
   /** @param {CreateOptions} options @param {Model} model */
   constructor(options, model) {
@@ -134,7 +136,9 @@ export class Editor extends EventTarget {
       this.#end.signal.throwIfAborted();
       const wanted = this.#options.modelHash?.toLowerCase();
       if (wanted && wanted !== info.modelHash) throw failure("E_MANIFEST_MISMATCH", `the site serves the model ${info.modelHash.slice(0, 12)}…, not ${wanted.slice(0, 12)}…`);
-      if (use === "webgpu" && !full) await verify(client, { model: info.modelHash, adapter, software, module, storage: this.#options.storage ?? "auto" }, signal);
+      const tested = use === "webgpu" && !full;
+      const guard = tested ? await verify(client, { model: info.modelHash, adapter, software, module, storage: this.#options.storage ?? "auto" }, signal) : 0;
+      this.#guard = this.#options.determinism === "device" ? 0 : guard;
       this.#client = client;
       return info;
     } catch (error) {
@@ -230,7 +234,7 @@ export class Editor extends EventTarget {
     this.#say("running");
     const { buffer } = "file" in picture ? picture.file : picture.rgba;
     const transfer = backend === "cpu" ? [buffer] : []; // a device may be lost: the next one needs the picture again
-    const asked = client.ask({ type: "edit", picture, options: job.rest }, { signal, transfer, hear: (message) => job.hear(message) });
+    const asked = client.ask({ type: "edit", picture, options: job.rest(this.#guard) }, { signal, transfer, hear: (message) => job.hear(message) });
     began(client, asked.id);
     try {
       await asked.answer;

@@ -15,6 +15,8 @@ export class Job {
   info = null;
   /** Known once the picture is. @type {import("./types").Recipe | null} */
   recipe = null;
+  /** Did a device choose tokens alone? */
+  #onDevice = false;
 
   /**
    * @param {import("./types").RunOptions} settings
@@ -33,14 +35,16 @@ export class Job {
     return { recipe: stopped?.recipe ?? this.recipe, tokens: stopped?.program ?? this.#tokens.map(({ id }) => id) };
   }
 
-  /** What is left to do: all of it, or what a lost device had not done; tokens it had decided are kept. @returns {import("./types").RunOptions} */
-  get rest() {
-    const { settings } = this;
+  /** What is left to do: all of it, or what a lost device had not done; tokens it had decided are kept. @param {number} guard of the backend that does it @returns {import("./types").RunOptions} */
+  rest(guard) {
+    const settings = { ...this.settings, guard };
     const done = this.#ran.length;
+    const onDevice = settings.onDevice || this.#onDevice;
+    this.#onDevice ||= this.info?.backend === "webgpu" && guard === 0;
     if (done === 0 && this.#decided.length <= settings.decided.length) return settings;
     return {
       ...settings, seed: String((BigInt(settings.seed) + BigInt(done)) % 2n ** 64n), candidate: settings.candidate + done, candidates: settings.candidates - done,
-      decided: [...this.#decided], onDevice: true,
+      decided: [...this.#decided], onDevice,
     };
   }
 
@@ -70,8 +74,8 @@ export class Job {
   /** The worker is done. @param {import("./types").Stats} stats */
   end(stats) {
     stats.edits++;
-    for (const { tokens, forwards, milliseconds } of this.#ran) {
-      Object.assign(stats, { tokens: stats.tokens + tokens, forwards: stats.forwards + forwards, milliseconds: stats.milliseconds + milliseconds });
+    for (const { tokens, forwards, milliseconds, guarded } of this.#ran) {
+      Object.assign(stats, { tokens: stats.tokens + tokens, forwards: stats.forwards + forwards, milliseconds: stats.milliseconds + milliseconds, guarded: stats.guarded + guarded });
     }
     const order = this.#ran.map((ran, at) => ({ ran, at }));
     if (this.settings.rank !== "none") order.sort((a, b) => b.ran.logProb - a.ran.logProb || a.at - b.at);

@@ -4,7 +4,7 @@ import { failure } from "./errors.js";
 import { plainPlan, planFault } from "./plan.js";
 import { checkRecipe } from "./recipe.js";
 
-const CREATE = ["model", "modelHash", "backend", "storage", "signal", "persist", "workerUrl", "maxMemoryBytes", "monitor", "confirm"];
+const CREATE = ["model", "modelHash", "backend", "storage", "signal", "persist", "workerUrl", "maxMemoryBytes", "determinism", "monitor", "confirm"];
 const EDIT = ["image", "instruction", "region", "lock", "mode", "seed", "temperature", "candidates", "rank", "paint", "maps", "plan", "ahead", "area", "resume", "recipe", "signal", "onToken"];
 /** Tier of published models, which take other options. */
 export const FULL = "full";
@@ -57,6 +57,7 @@ export function checkCreate(options) {
   checkNames(options, CREATE);
   oneOf("backend", options.backend, ["auto", "cpu", "webgpu"]);
   oneOf("storage", options.storage, ["auto", "cache", "opfs", "memory"]);
+  oneOf("determinism", options.determinism, ["guarded", "device"]);
   inRange("maxMemoryBytes", options.maxMemoryBytes, 1, Number.MAX_SAFE_INTEGER, false);
   if (options.modelHash !== undefined && !/^[0-9a-f]{64}$/i.test(options.modelHash)) throw failure("E_OPTION", "option `modelHash`: not 64 hexadecimal digits");
   return options;
@@ -93,7 +94,7 @@ export function checkEdit(options, tier) {
     instruction: options.instruction, mode: options.mode ?? (full && !region ? "full" : "local"), seed: seedText(options.seed ?? 0),
     temperature: options.temperature ?? (candidates > 1 ? WARM : 0), lock: options.lock ?? (region ? "hard" : "none"), candidates,
     rank: options.rank ?? "likelihood", paint: options.paint ?? "row", region, decided: [], candidate: 0, expect: null,
-    plan: options.plan ? plainPlan(options.plan) : null, ahead: options.ahead ?? AHEAD.usual, area: options.area ?? (full ? AREA.usual : 0), onDevice: false,
+    plan: options.plan ? plainPlan(options.plan) : null, ahead: options.ahead ?? AHEAD.usual, area: options.area ?? (full ? AREA.usual : 0), onDevice: false, guard: 0,
   };
 }
 
@@ -126,6 +127,6 @@ function resumed({ recipe, tokens }, options) {
     instruction: recipe.instruction, mode: recipe.mode, seed: String(recipe.seed), temperature: recipe.temperature, lock: recipe.lock,
     candidates: 1, rank: "none", paint: options.paint ?? "row", region, decided: tokens, candidate: recipe.candidate,
     expect: { model: recipe.model, image: recipe.image }, plan: recipe.plan ?? null, ahead: options.ahead ?? AHEAD.usual, area: recipe.area ?? 0,
-    onDevice: tokens.length > 0 && recipe.determinism === "device",
+    onDevice: tokens.length > 0 && recipe.determinism === "device", guard: 0,
   };
 }

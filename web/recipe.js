@@ -14,7 +14,7 @@ const MAX_LINK = 16_384;
 /** @param {import("./run.js").Job} job @param {string} seed @param {number} candidate @returns {Recipe} */
 export const recipeOf = ({ info, image, options, rects }, seed, candidate) => ({
   v: 1, model: info.modelHash, image, instruction: options.instruction, mode: options.mode, seed: small(seed), temperature: options.temperature,
-  candidate, lock: options.lock, region: rects, determinism: info.backend === "cpu" && !options.onDevice ? "reference" : "device",
+  candidate, lock: options.lock, region: rects, determinism: options.onDevice ? "device" : info.backend === "cpu" ? "reference" : options.guard > 0 ? "guarded" : "device",
   ...(options.plan ? { plan: options.plan } : {}), ...(options.area ? { area: options.area } : {}),
 });
 

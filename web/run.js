@@ -20,11 +20,11 @@ import { failure } from "./errors.js";
 import { plainPlan } from "./plan.js";
 import { recipeOf } from "./recipe.js";
 
-/** @param {Module} wasm @param {Model} model @param {import("./types").Picture} input @param {RunOptions} options @param {Tell} tell */
-export async function runEdit(wasm, model, input, options, tell) {
+/** @param {Module} wasm @param {Model} model @param {import("./types").Picture} input @param {RunOptions} options @param {Tell} tell @param {import("./guard.js").Referee | null} referee of a device */
+export async function runEdit(wasm, model, input, options, tell, referee) {
   const job = await jobOf(wasm, model.info(), input, options, tell);
   for (let at = 0; at < options.candidates; at++) {
-    const ran = await candidate(job, model, at);
+    const ran = await candidate(job, model, at, referee);
     tell.ran(ran);
     if (ran.stopped) break;
   }
@@ -63,25 +63,41 @@ export async function imageHash(wasm, { width, height, rgba }) {
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** @param {Job} job @param {Model} model @param {number} at @returns {Promise<Ran>} */
-async function candidate(job, model, at) {
+/** @param {Job} job @param {Model} model @param {number} at @param {import("./guard.js").Referee | null} referee @returns {Promise<Ran>} */
+async function candidate(job, model, at, referee) {
   const { options, picture, info, tell } = job;
   const seed = (BigInt(options.seed) + BigInt(at)) % 2n ** 64n;
   const settings = { instruction: options.instruction, mode: options.mode, seed, temperature: options.temperature, plan: options.plan, ahead: options.ahead, decided: at === 0 ? options.decided : [] };
   const made = new Made(info);
+  let guarded = 0;
+  /** What the referee chose in place of the device's last token. @type {number | null} */
+  let other = null;
   const onToken = async (/** @type {WasmToken} */ token) => {
+    if (token.index < made.program.length) return true; // told before the referee chose otherwise
+    if (referee && !token.forced && token.margin < options.guard) {
+      guarded++;
+      const id = await referee.token(picture, settings, made.program);
+      if (id !== token.id) {
+        other = id;
+        return false;
+      }
+    }
     made.add(token);
     tell.token(tokenInfo(token, options.candidate + at));
     if (options.paint === "row" && at === 0 && token.previews.length > 0) paint(job, token.previews);
     return !(await tell.isStopped());
   };
   const start = performance.now();
-  try {
-    const edited = /** @type {WasmEdited} */ (await model.edit(new Uint8Array(picture.rgba), picture.width, picture.height, settings, onToken));
-    return finish(job, at, String(seed), edited, changedOf(edited.source, edited.edited), false);
-  } catch (error) {
-    if (/** @type {any} */ (error)?.code !== "E_STOPPED") throw error;
-    return finish(job, at, String(seed), made.result(performance.now() - start), made.changed, true);
+  for (;;) {
+    const decided = other === null ? settings.decided : [...made.program, other];
+    other = null;
+    try {
+      const edited = /** @type {WasmEdited} */ (await model.edit(new Uint8Array(picture.rgba), picture.width, picture.height, { ...settings, decided }, onToken));
+      return { ...finish(job, at, String(seed), edited, changedOf(edited.source, edited.edited), false), guarded };
+    } catch (error) {
+      if (/** @type {any} */ (error)?.code !== "E_STOPPED") throw error;
+      if (other === null) return { ...finish(job, at, String(seed), made.result(performance.now() - start), made.changed, true), guarded };
+    }
   }
 }
 
@@ -152,7 +168,7 @@ export function ranOf(job, at, seed, edited, lay, stopped) {
   return {
     seed, plan: plainPlan(edited.plan), program: edited.program, notes, doubt: edited.doubt, outside: outsideOf(job, edited, png, stopped),
     image: job.image, tokens: edited.tokens, forwards: edited.forwards, milliseconds: edited.milliseconds, logProb: edited.logProb,
-    width: picture.width, height: picture.height, rects: job.rects, png, rgba, source: edited.source, edited: edited.edited, stopped, recipe,
+    width: picture.width, height: picture.height, rects: job.rects, png, rgba, source: edited.source, edited: edited.edited, stopped, recipe, guarded: 0,
   };
 }
 

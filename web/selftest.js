@@ -30,23 +30,27 @@ export async function selfTest(wasm, model, brief) {
     }
   };
   if (!brief) await checkModule(wasm, model, info, check);
-  await checkKnown(model, info.backend, brief, check);
+  const offBy = await checkKnown(model, info.backend, brief, check);
   if (info.backend === "webgpu") await check("the device does not complain", async () => [complaints.length === 0, complaints[0] ?? "no errors"]);
-  return { ok: checks.every(({ ok }) => ok), backend: info.backend, checks };
+  return { ok: checks.every(({ ok }) => ok), backend: info.backend, checks, offBy };
 }
 
-/** @param {Model} model @param {"cpu" | "webgpu"} backend @param {boolean} brief @param {Ask} check */
+/** How far the margins of choices are off, null if unknown. @param {Model} model @param {"cpu" | "webgpu"} backend @param {boolean} brief @param {Ask} check @returns {Promise<number | null>} */
 async function checkKnown(model, backend, brief, check) {
+  /** @type {number[]} */
+  const differences = [];
   const all = /** @type {import("./types").WasmKnown[]} */ (model.known()).map((known, at) => ({ ...known, at }));
   const short = all.filter(({ sure, mode }) => sure && mode === "local").slice(0, brief ? ON_DEVICE.brief : ON_DEVICE.whole);
   for (const { at, instruction } of backend === "cpu" && !brief ? all : short) {
     await check(`known answer ${at + 1}, “${instruction}”`, async () => {
-      const { tokens, pixels, exact } = /** @type {import("./types").WasmAgrees} */ (await model.check_known(at));
+      const { tokens, pixels, exact, offBy } = /** @type {import("./types").WasmAgrees} */ (await model.check_known(at));
+      if (offBy !== undefined) differences.push(offBy);
       const facts = Object.entries({ tokens, pixels, ...(backend === "cpu" ? { "last bits": exact } : {}) });
       const other = facts.filter(([, same]) => !same).map(([name]) => name);
       return [other.length === 0, other.length === 0 ? `the same ${facts.map(([name]) => name).join(", ")}` : `other ${other.join(", ")}`];
     });
   }
+  return differences.length > 0 ? Math.max(...differences) : null;
 }
 
 /** @param {typeof import("./wasm/earl_cpu.js")} wasm @param {Model} model @param {import("./types").ModuleInfo} info @param {Ask} check */

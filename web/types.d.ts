@@ -8,7 +8,7 @@ export type Storage = "auto" | "cache" | "opfs" | "memory";
 export type Availability = "unavailable" | "downloadable" | "downloading" | "available";
 export type Lock = "hard" | "soft" | "none";
 export type Rank = "verifier" | "likelihood" | "none";
-export type Determinism = "reference" | "device";
+export type Determinism = "reference" | "guarded" | "device";
 
 /** Which model, and where it may run and lie. */
 export interface ModelOptions {
@@ -25,6 +25,8 @@ export interface CreateOptions extends ModelOptions {
   persist?: boolean | undefined;
   workerUrl?: string | URL | undefined;
   maxMemoryBytes?: number | undefined;
+  /** On WebGPU, where the model's known answers allow it: `guarded` (the default) has the CPU make close choices again, so that tokens are the CPU's; `device` leaves all to the device. */
+  determinism?: "guarded" | "device" | undefined;
   /** Gets an event target that fires `downloadprogress`. */
   monitor?: ((monitor: EventTarget) => void) | undefined;
   /** Asked once before the first byte of weights is fetched; `false` declines. */
@@ -108,7 +110,9 @@ export interface Outside { pixels: number; changed: number }
 export interface Candidate { index: number; seed: number | string; score: number; image: Blob; data: ImageData; recipe: Recipe; outside: Outside; plan: Plan; tokens: number[] }
 /** One value a cell, row by row; NaN and 0 where no code was generated. */
 export interface Maps { rows: number; cols: number; entropy: Float32Array; changed: Uint8Array; accepted: Uint8Array; forced: Uint8Array }
-export interface Stats { edits: number; tokens: number; forwards: number; milliseconds: number; bytesFromCache: number; bytesLoaded: number; workers: number }
+export interface Stats { edits: number; tokens: number; forwards: number; milliseconds: number; bytesFromCache: number; bytesLoaded: number; workers: number;
+  /** Tokens a device chose narrowly and the CPU chose again. */
+  guarded: number }
 export interface EditResult {
   /** PNG of the picture's own size, the recipe inside. */
   image: Blob;
@@ -144,7 +148,11 @@ export type EditEvent =
   | { type: "stopped"; checkpoint: Checkpoint; result: EditResult }
   | { type: "done"; result: EditResult };
 export interface Check { name: string; ok: boolean; detail: string }
-export interface SelfTest { ok: boolean; backend: "webgpu" | "cpu"; checks: Check[] }
+export interface SelfTest {
+  ok: boolean; backend: "webgpu" | "cpu"; checks: Check[];
+  /** Largest difference of a choice's margin from the CPU's, in logits, over the known answers asked for; null if the model tells none. */
+  offBy: number | null;
+}
 
 /** What the module says of itself and its model; a published one has no fixed canvas (0) and no lists. */
 export interface ModuleInfo {
@@ -187,6 +195,8 @@ export interface RunOptions {
   area: number;
   /** Were some of the decided tokens chosen on WebGPU? */
   onDevice: boolean;
+  /** Margin in logits below which the CPU makes a device's choice again; 0 never. */
+  guard: number;
   /** Model and image a checkpoint was made with; others are refused. */
   expect: { model: string; image: string } | null;
 }
@@ -196,6 +206,8 @@ export interface Ran {
   tokens: number; forwards: number; milliseconds: number; logProb: number; width: number; height: number; rects: Rect[] | "mask" | null;
   png: Uint8Array<ArrayBuffer>; rgba: Uint8ClampedArray<ArrayBuffer>; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>;
   stopped: boolean; recipe: Recipe;
+  /** Choices made again by the CPU. */
+  guarded: number;
   /** Of a published model. */
   canvas?: { width: number; height: number } | undefined; reasoning?: string | undefined;
 }
@@ -216,12 +228,12 @@ export type FromWorker =
 
 /* What WebAssembly returns. */
 export interface WasmToken {
-  index: number; id: number; sourceId: number | undefined; logProb: number; entropy: number; forced: boolean; accepted: boolean;
+  index: number; id: number; sourceId: number | undefined; logProb: number; entropy: number; margin: number; forced: boolean; accepted: boolean;
   label: string; cell: [number, number] | undefined; previews: CellPreview[];
 }
 /** An edit whose outcome the manifest tells; `sure` ones must come out alike on every device. */
 export interface WasmKnown { instruction: string; mode: Mode; temperature: number; sure: boolean }
-export interface WasmAgrees { tokens: boolean; pixels: boolean; exact: boolean }
+export interface WasmAgrees { tokens: boolean; pixels: boolean; exact: boolean; offBy: number | undefined }
 export interface WasmEdited {
   notes: string[]; doubt: string; plan: PlanStep[]; outside: Outside; tokens: number; forwards: number; logProb: number;
   milliseconds: number; program: number[]; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>;

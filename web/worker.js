@@ -13,6 +13,7 @@
 import { EarlError, failure, problemOf } from "./errors.js";
 import { runFull } from "./full.js";
 import { watchDevices } from "./gpu.js";
+import { Referee } from "./guard.js";
 import { runEdit } from "./run.js";
 import { selfTest } from "./selftest.js";
 
@@ -20,6 +21,8 @@ import { selfTest } from "./selftest.js";
 let wasm = null;
 /** @type {import("./wasm/earl_cpu.js").WebEditor | null} */
 let model = null;
+/** Beside a model on a device. @type {Referee | null} */
+let referee = null;
 /** A published model, in place of the other. @type {import("./wasm/earl_cpu_full.js").WebFullEditor | null} */
 let full = null;
 /** The message being answered. @type {number | null} */
@@ -78,7 +81,10 @@ async function answer(message) {
   if (message.type === "load") {
     const { manifest, chunks } = message;
     if ("load_full" in wasm) return (full = await wasm.load_full(manifest, chunks)).info();
-    return (model = await wasm.load(manifest, chunks)).info();
+    model = await wasm.load(manifest, chunks);
+    const info = model.info();
+    referee = info.backend === "webgpu" ? new Referee(manifest, chunks) : null;
+    return info;
   }
   if (message.type === "test") {
     if (!model) throw failure("E_SELF_TEST", "the model tells no known answers", { hint: "only models of tier `tiny` can be tested" });
@@ -96,7 +102,7 @@ async function answer(message) {
     paint: (rect, bitmap) => post({ type: "paint", id, rect, bitmap }, [bitmap]),
     ran: (ran) => post({ type: "ran", id, ran }, [ran.png.buffer, ran.rgba.buffer, ran.source.buffer, ran.edited.buffer]),
   };
-  if (model) return runEdit(wasm, model, picture, options, tell);
+  if (model) return runEdit(wasm, model, picture, options, tell, referee);
   if (!full) throw failure("E_STATE", "no model is loaded");
   return runFull(wasm, full, picture, options, { ...tell, code: (done, total) => (post({ type: "code", id, done, total }), !stopped.has(id)) });
 }

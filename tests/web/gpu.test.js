@@ -126,7 +126,7 @@ describe("a device that goes away", () => {
   test("W27 lost in decode: a new worker goes on from the decided tokens, without fetching weights; each token is told once", async (context) => {
     const found = await edit(losing([1]), { backend: "webgpu", passed: true });
     context.diagnostic(`opened in ${found.opened.ms} ms, done after ${found.ms} ms`);
-    assert.deepEqual([found.opened.backend, found.backend, found.determinism], ["webgpu", "webgpu", "device"]);
+    assert.deepEqual([found.opened.backend, found.backend, found.determinism], ["webgpu", "webgpu", "guarded"]);
     assert.deepEqual(found.states, ["running", "lost", "ready", "running", "ready"]);
     assert.deepEqual([found.tokens, found.pixels], [right.tokens, right.pixels]);
     assert.deepEqual(found.indices, right.tokens.map((_, at) => at));
@@ -137,7 +137,7 @@ describe("a device that goes away", () => {
   test("W27 lost twice in one edit: the CPU goes on, and says why", async (context) => {
     const found = await edit(losing([0, 1]), { backend: "webgpu", passed: true });
     context.diagnostic(`opened in ${found.opened.ms} ms, done after ${found.ms} ms`);
-    assert.deepEqual([found.opened.backend, found.backend, found.determinism], ["webgpu", "cpu", "device"]);
+    assert.deepEqual([found.opened.backend, found.backend, found.determinism], ["webgpu", "cpu", "reference"]);
     assert.match(found.reason ?? "", /^E_DEVICE_LOST: /);
     assert.deepEqual(found.states, ["running", "lost", "ready", "running", "lost", "ready", "running", "ready"]);
     assert.deepEqual([found.tokens, found.pixels], [right.tokens, right.pixels]);
