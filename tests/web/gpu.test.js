@@ -72,6 +72,8 @@ describe("a broken device", () => {
   for (const [fault, script] of /** @type {const} */ ([
     ["shaders that do not compile", `const make = GPUDevice.prototype.createShaderModule;
       GPUDevice.prototype.createShaderModule = function (what) { return make.call(this, { ...what, code: what.code + "\\nthis is no shader" }); };`],
+    ["a wrong constant", `const make = GPUDevice.prototype.createShaderModule;
+      GPUDevice.prototype.createShaderModule = function (what) { return make.call(this, { ...what, code: what.code.replace(/const SCALE = [^;]+;/, "const SCALE = 1.0f;") }); };`],
     ["no answer at all", "GPUQueue.prototype.submit = function () {};"],
     ["no numbers", `const range = GPUBuffer.prototype.getMappedRange;
       GPUBuffer.prototype.getMappedRange = function (...part) {
@@ -89,6 +91,14 @@ describe("a broken device", () => {
       assert.deepEqual([found.determinism, found.passed], ["reference", 0]);
     });
   }
+
+  test("W28 a browser that refuses the device: the CPU edits, and the reason is told", async () => {
+    const refused = "GPUAdapter.prototype.requestDevice = async () => { throw new DOMException('no device for this page', 'OperationError'); };";
+    const found = await edit(on.worker("refused", refused), { backend: "auto" });
+    assert.equal(found.opened.backend, "cpu");
+    assert.match(found.opened.reason ?? "", /no device for this page/);
+    assert.deepEqual([found.tokens, found.pixels, found.determinism], [right.tokens, right.pixels, "reference"]);
+  });
 
   test("W26, W41 who asks for WebGPU gets E_SELF_TEST instead", async () => {
     const page = await on.fresh();

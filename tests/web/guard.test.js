@@ -62,6 +62,30 @@ describe("guarded", () => {
     assert.ok(stats.guarded <= 0.05 * stats.tokens, `${stats.guarded} of ${stats.tokens} tokens were close`);
   });
 
+  test("W4 stopped on one backend and gone on with on the other: the same tokens and pixels", async () => {
+    const page = await on.fresh();
+    page.setDefaultTimeout(0);
+    const found = await page.evaluate(async () => {
+      const t = await import("/test/tools.js");
+      const [cpu, gpu] = [await t.create(), await t.create({ backend: "webgpu" })];
+      const edit = { image: await t.scene(0), instruction: "replace the football with a dog" };
+      const facts = async ({ tokens, data, determinism }) => ({ tokens, pixels: await t.hash(new Blob([data.data])), determinism });
+      const across = async (first, second) => {
+        const stream = first.stream({ ...edit, onToken: ({ index }) => void (index === 8 && stream.stop()) });
+        await stream.result;
+        const resume = stream.checkpoint;
+        return { at: resume.tokens.length, ...(await facts(await second.edit({ image: edit.image, resume }))) };
+      };
+      return { whole: await facts(await cpu.edit(edit)), there: await across(cpu, gpu), back: await across(gpu, cpu) };
+    });
+    await page.context().close();
+    for (const half of [found.there, found.back]) {
+      assert.ok(half.at > 0 && half.at < found.whole.tokens.length, `stopped after ${half.at} tokens`);
+      assert.deepEqual([half.tokens, half.pixels], [found.whole.tokens, found.whole.pixels]);
+    }
+    assert.deepEqual([found.there.determinism, found.back.determinism], ["guarded", "reference"]);
+  });
+
   test("W2 a close choice is the CPU's, whatever the device chose", async () => {
     const workerUrl = on.worker("next-code", `
       const make = GPUDevice.prototype.createShaderModule;
