@@ -44,6 +44,12 @@ impl Clock {
     }
 }
 
+/// The middle of some times, which it puts in order; NaN of none.
+pub(super) fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 /// Seconds that this process's threads have run; 0 where the system does not say.
 fn cpu_seconds() -> f64 {
     let Ok(tasks) = fs::read_dir("/proc/self/task") else { return 0.0 };

@@ -1,5 +1,6 @@
 //! `trainer bench edit`: whole edits of a model in each mode.
 
+use super::clock::median;
 use crate::device::DeviceName;
 use crate::store::Stored;
 use anyhow::Result;
@@ -49,9 +50,9 @@ fn edits(editor: &Editor, mode: Mode, limit: u64) -> Result<Value> {
         tokens += outcome.tokens;
         forwards += outcome.forwards;
     }
-    times.sort_by(f64::total_cmp);
+    let median = median(&mut times);
     Ok(json!({
-        "median_ms": times.get(times.len() / 2), "worst_ms": times.last(),
+        "median_ms": median, "worst_ms": times.last(),
         "tokens_per_edit": tokens as f64 / limit as f64,
         "forwards_per_edit": forwards as f64 / limit as f64,
     }))

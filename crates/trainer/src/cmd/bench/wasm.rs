@@ -2,7 +2,7 @@
 //!
 //! The module runs in Node, whose engine is Chromium's; native code gets one thread, as the module has.
 
-use super::clock::Clock;
+use super::clock::{Clock, median};
 use crate::hint;
 use crate::store::open_bundle;
 use anyhow::{Context, Result, ensure};
@@ -86,9 +86,4 @@ fn ask(editor: &Editor, known: &KnownAnswer) -> Result<()> {
     let agreement = pollster::block_on(known.check(editor))?;
     ensure!(agreement.exact, "the known answer to “{}” came out otherwise", known.instruction);
     Ok(())
-}
-
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
