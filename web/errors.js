@@ -58,7 +58,7 @@ const KNOWN = {
   E_OUT_OF_MEMORY: { kind: EarlMemoryError, retryable: true, hint: "close other tabs, or take a smaller picture" },
   E_QUOTA: { kind: EarlMemoryError, retryable: true, hint: "free some storage, or use `storage: \"memory\"`" },
   E_IMAGE_DECODE: { kind: EarlInputError, retryable: false, hint: "open a PNG, JPEG or WebP picture" },
-  E_IMAGE_TOO_LARGE: { kind: EarlInputError, retryable: false, hint: "make the picture smaller: at most 64 million pixels" },
+  E_IMAGE_TOO_LARGE: { kind: EarlInputError, retryable: false, hint: "make the picture smaller: at most 64 million pixels, and 16,384 a side" },
   E_INSTRUCTION: { kind: EarlInputError, retryable: false, hint: "write one short sentence, such as `remove the cat`" },
   E_NOT_UNDERSTOOD: { kind: EarlInputError, retryable: false, hint: "say it with other words; the model's card lists those it knows" },
   E_REGION: { kind: EarlInputError, retryable: false, hint: "give a region that covers part of the picture" },

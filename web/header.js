@@ -1,5 +1,18 @@
 // @ts-check
-/** The size of a picture, read from the first bytes of its file. */
+/** The size of a picture, read from the first bytes of its file, and which sizes are refused before a pixel is decoded. */
+
+/** Most bytes of a file. */
+export const MAX_BYTES = 128 * 1024 * 1024;
+/** Most pixels of a picture. */
+const MAX_PIXELS = 64_000_000;
+/** Longest side, as in `crates/model/src/files.rs`, which decodes pictures and reads every edited file again. */
+const MAX_SIDE = 16_384;
+
+/** Why a picture of this size is not opened, as the rest of a sentence; null if it is. @param {number} width @param {number} height */
+export function tooLarge(width, height) {
+  if (width * height <= MAX_PIXELS && Math.max(width, height) <= MAX_SIDE) return null;
+  return `has ${width.toLocaleString("en")} × ${height.toLocaleString("en")} pixels; at most 64 million are opened, and ${MAX_SIDE.toLocaleString("en")} a side`;
+}
 
 /**
  * Width and height as a PNG, JPEG or WebP header says; null if the bytes are none of these or end too soon.

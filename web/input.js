@@ -4,19 +4,13 @@
  * PNG, JPEG and WebP files stay files: WebAssembly decodes them, so all browsers see the same pixels.
  */
 import { failure } from "./errors.js";
-import { headerSize } from "./header.js";
-
-/** Most pixels of a picture. */
-const MAX_PIXELS = 64_000_000;
-/** Most bytes of a file. */
-const MAX_BYTES = 128 * 1024 * 1024;
+import { MAX_BYTES, headerSize, tooLarge } from "./header.js";
 
 /** @param {number} width @param {number} height */
 function checkSize(width, height) {
   if (width === 0 || height === 0) throw failure("E_IMAGE_DECODE", "the picture has no pixels");
-  if (width * height > MAX_PIXELS) {
-    throw failure("E_IMAGE_TOO_LARGE", `the picture has ${width.toLocaleString("en")} × ${height.toLocaleString("en")} pixels; at most 64 million are edited`);
-  }
+  const fault = tooLarge(width, height);
+  if (fault) throw failure("E_IMAGE_TOO_LARGE", `the picture ${fault}`);
 }
 
 /** @param {import("./types").ImageInput} input @param {AbortSignal} [signal] @returns {Promise<import("./types").Picture>} */

@@ -3,13 +3,8 @@
  * Picture files on the page: size checked in the header before a pixel is decoded, fitted to the canvas, written as PNG.
  * The model's own decoder (`crates/model/src/files.rs`) checks again whatever reaches it.
  */
-import { headerSize } from "./header.js";
+import { MAX_BYTES, headerSize, tooLarge } from "./header.js";
 import { SIDE } from "./scene.js";
-
-/** Most pixels of a picture that is opened. */
-const MAX_PIXELS = 64_000_000;
-/** Most bytes of a file that is opened. */
-const MAX_BYTES = 128 * 1024 * 1024;
 
 /** A file that is refused; the message ends a sentence that starts with its name. */
 export class Refused extends Error {}
@@ -22,9 +17,8 @@ async function check(file) {
   const size = headerSize(head);
   if (!size) throw new Refused("is not a PNG, JPEG or WebP picture");
   if (size.width === 0 || size.height === 0) throw new Refused("has no pixels");
-  if (size.width * size.height > MAX_PIXELS) {
-    throw new Refused(`has ${size.width.toLocaleString("en")} × ${size.height.toLocaleString("en")} pixels; at most 64 million are opened`);
-  }
+  const fault = tooLarge(size.width, size.height);
+  if (fault) throw new Refused(fault);
 }
 
 /**

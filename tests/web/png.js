@@ -1,8 +1,8 @@
 // @ts-check
 /** A reader of PNG files that shares no code with the editor. */
 
-/** @param {Buffer} bytes */
-function crc(bytes) {
+/** Checksum of a chunk's type and data. @param {Buffer} bytes */
+export function crc(bytes) {
   let sum = ~0;
   for (const byte of bytes) {
     sum ^= byte;
