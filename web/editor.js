@@ -54,7 +54,7 @@ export class Editor extends EventTarget {
   /** @type {ModelInfo | null} */ #info = null;
   /** @type {AbortController} */ #end = new AbortController();
   /** @type {import("./types").Stats} */
-  #stats = { edits: 0, tokens: 0, forwards: 0, milliseconds: 0, bytesFromCache: 0, bytesLoaded: 0, workers: 0, guarded: 0 };
+  #stats = { edits: 0, tokens: 0, forwards: 0, milliseconds: 0, bytesFromCache: 0, bytesLoaded: 0, workers: 0, guarded: 0, dispatches: 0, submits: 0, readBacks: 0, bytesReadBack: 0 };
   /** Margin below which the CPU makes a choice of the device again. */
   #guard = 0;
 

@@ -74,8 +74,8 @@ export class Job {
   /** The worker is done. @param {import("./types").Stats} stats */
   end(stats) {
     stats.edits++;
-    for (const { tokens, forwards, milliseconds, guarded } of this.#ran) {
-      Object.assign(stats, { tokens: stats.tokens + tokens, forwards: stats.forwards + forwards, milliseconds: stats.milliseconds + milliseconds, guarded: stats.guarded + guarded });
+    for (const { tokens, forwards, milliseconds, guarded, device } of this.#ran) {
+      for (const [name, count] of Object.entries({ tokens, forwards, milliseconds, guarded, ...device })) stats[/** @type {keyof typeof stats} */ (name)] += count;
     }
     const order = this.#ran.map((ran, at) => ({ ran, at }));
     if (this.settings.rank !== "none") order.sort((a, b) => b.ran.logProb - a.ran.logProb || a.at - b.at);

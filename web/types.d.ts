@@ -110,7 +110,9 @@ export interface Outside { pixels: number; changed: number }
 export interface Candidate { index: number; seed: number | string; score: number; image: Blob; data: ImageData; recipe: Recipe; outside: Outside; plan: Plan; tokens: number[] }
 /** One value a cell, row by row; NaN and 0 where no code was generated. */
 export interface Maps { rows: number; cols: number; entropy: Float32Array; changed: Uint8Array; accepted: Uint8Array; forced: Uint8Array }
-export interface Stats { edits: number; tokens: number; forwards: number; milliseconds: number; bytesFromCache: number; bytesLoaded: number; workers: number;
+/** What edits asked of WebGPU; all 0 on the CPU. */
+export interface DeviceWork { dispatches: number; submits: number; readBacks: number; bytesReadBack: number }
+export interface Stats extends DeviceWork { edits: number; tokens: number; forwards: number; milliseconds: number; bytesFromCache: number; bytesLoaded: number; workers: number;
   /** Tokens a device chose narrowly and the CPU chose again. */
   guarded: number }
 export interface EditResult {
@@ -208,6 +210,8 @@ export interface Ran {
   stopped: boolean; recipe: Recipe;
   /** Choices made again by the CPU. */
   guarded: number;
+  /** Added where it is handed over. */
+  device?: DeviceWork | undefined;
   /** Of a published model. */
   canvas?: { width: number; height: number } | undefined; reasoning?: string | undefined;
 }

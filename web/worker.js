@@ -12,7 +12,7 @@
  */
 import { EarlError, failure, problemOf } from "./errors.js";
 import { runFull } from "./full.js";
-import { watchDevices } from "./gpu.js";
+import { countWork, takeWork, watchDevices } from "./gpu.js";
 import { Referee } from "./guard.js";
 import { runEdit } from "./run.js";
 import { selfTest } from "./selftest.js";
@@ -91,6 +91,7 @@ async function answer(message) {
     return selfTest(wasm, model, message.brief);
   }
   const { id, picture, options } = message;
+  takeWork(); // what came before is not this edit's
   /** @type {import("./run.js").Tell} */
   const tell = {
     isStopped: async () => {
@@ -100,7 +101,7 @@ async function answer(message) {
     begin: (recipe) => post({ type: "begin", id, recipe }),
     token: (token) => post({ type: "token", id, token }),
     paint: (rect, bitmap) => post({ type: "paint", id, rect, bitmap }, [bitmap]),
-    ran: (ran) => post({ type: "ran", id, ran }, [ran.png.buffer, ran.rgba.buffer, ran.source.buffer, ran.edited.buffer]),
+    ran: (ran) => post({ type: "ran", id, ran: { ...ran, device: takeWork() } }, [ran.png.buffer, ran.rgba.buffer, ran.source.buffer, ran.edited.buffer]),
   };
   if (model) return runEdit(wasm, model, picture, options, tell, referee);
   if (!full) throw failure("E_STATE", "no model is loaded");
@@ -119,6 +120,7 @@ async function start(use, full) {
     return "";
   }
   watchDevices(lose);
+  countWork();
   const url = full ? new URL("./wasm/earl_gpu_full_bg.wasm", import.meta.url) : new URL("./wasm/earl_gpu_bg.wasm", import.meta.url);
   const [gpu, response] = await Promise.all([full ? import("./wasm/earl_gpu_full.js") : import("./wasm/earl_gpu.js"), fetch(url)]);
   if (!response.ok) throw failure("E_HTTP", `${url.pathname} answered ${response.status}`, { detail: { status: response.status } });
