@@ -108,7 +108,7 @@ export class Editor extends EventTarget {
     let { reason } = chosen;
     let info = null;
     if (chosen.use === "webgpu") {
-      info = await this.#start(chosen, chunks, signal).catch((error) => {
+      info = await this.#startOnDevice(chosen, chunks, signal).catch((error) => {
         signal?.throwIfAborted();
         this.#end.signal.throwIfAborted();
         // Who asks for WebGPU hears that it can't be had; an editor that was opened goes on without it.
@@ -121,6 +121,16 @@ export class Editor extends EventTarget {
     const { tier, licence } = this.#model.manifest.model;
     this.#info = { ...info, tier, licence, url: this.#model.url.href, reason, notices };
     this.#say("ready");
+  }
+
+  /** A device that is lost before it is ready is set up once more. @param {import("./backend.js").Choice} chosen @param {Uint8Array<ArrayBuffer>[]} chunks @param {AbortSignal | undefined} signal */
+  async #startOnDevice(chosen, chunks, signal) {
+    try {
+      return await this.#start(chosen, chunks, signal);
+    } catch (error) {
+      if (!(error instanceof EarlError) || error.code !== "E_DEVICE_LOST") throw error;
+      return this.#start(chosen, chunks, signal);
+    }
   }
 
   /** @param {import("./backend.js").Choice} chosen @param {Uint8Array<ArrayBuffer>[]} chunks @param {AbortSignal | undefined} signal @returns {Promise<import("./types").ModuleInfo>} */

@@ -34,6 +34,7 @@ export async function verify(client, { model, adapter, software, module, storage
   /** @type {import("./types").SelfTest} */
   const { checks, offBy } = await test.answer.catch((cause) => {
     signal?.throwIfAborted();
+    if (client.dead?.code === "E_DEVICE_LOST") throw client.dead;
     const why = patience.aborted ? `no known answer within ${limit / 1000} s` : cause instanceof EarlError ? cause.message : String(cause);
     throw failure("E_SELF_TEST", why, { cause });
   });

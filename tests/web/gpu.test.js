@@ -114,38 +114,80 @@ describe("a broken device", () => {
 });
 
 describe("a device that goes away", () => {
-  /** Workers whose device is destroyed after so many tokens; the last number stands for those that follow. @param {(number | null)[]} afterTokens */
-  const losing = (afterTokens) => {
+  /** When a device is destroyed: a condition on `at`, what the worker has done. */
+  const WHEN = {
+    load: "at.buffers === 20", test: "at.loaded && at.submits === 1", prefill: "at.begun && at.submits === 1",
+    decode: (/** @type {number} */ token) => `at.token === ${token}`,
+  };
+
+  /** Workers whose device is destroyed, one after another; later ones keep theirs. @param {string[]} when */
+  const losing = (...when) => {
     const url = on.worker("losing", "");
     let workers = 0;
     on.server.spoil.set("/test/losing.js", () => {
-      const at = afterTokens[workers++] ?? null;
-      return Buffer.from(at === null ? "" : `
-        const request = GPUAdapter.prototype.requestDevice;
+      const now = when[workers++];
+      return Buffer.from(now === undefined ? "" : `
+        const at = { buffers: 0, submits: 0, token: -1, loaded: false, begun: false };
         let device = null;
+        const watch = () => { if (device && (${now})) (device.destroy(), device = null); };
+        const after = (type, name, note) => {
+          const own = type.prototype[name];
+          type.prototype[name] = function (...what) { const found = own.apply(this, what); note(); watch(); return found; };
+        };
+        const request = GPUAdapter.prototype.requestDevice;
         GPUAdapter.prototype.requestDevice = async function (...how) { return (device = await request.apply(this, how)); };
+        after(GPUDevice, "createBuffer", () => at.buffers++);
+        after(GPUQueue, "submit", () => at.submits++);
         const post = self.postMessage.bind(self);
         self.postMessage = (message, ...rest) => {
           post(message, ...rest);
-          if (message.type === "token" && message.token.index === ${at}) device.destroy();
+          if (message.type === "token") at.token = message.token.index;
+          if (message.type === "begin") Object.assign(at, { begun: true, submits: 0 });
+          if (message.type === "done" && message.value?.modelHash) Object.assign(at, { loaded: true, submits: 0 });
+          watch();
         };`);
     });
     return url;
   };
 
-  test("W27 lost in decode: a new worker goes on from the decided tokens, without fetching weights; each token is told once", async (context) => {
-    const found = await edit(losing([1]), { backend: "webgpu", passed: true });
+  test("W27 lost while the model is loaded: a new worker loads the weights that are there, and the edit is the same", async (context) => {
+    const found = await edit(losing(WHEN.load), { backend: "webgpu", passed: true });
     context.diagnostic(`opened in ${found.opened.ms} ms, done after ${found.ms} ms`);
-    assert.deepEqual([found.opened.backend, found.backend, found.determinism], ["webgpu", "webgpu", "guarded"]);
-    assert.deepEqual(found.states, ["running", "lost", "ready", "running", "ready"]);
-    assert.deepEqual([found.tokens, found.pixels], [right.tokens, right.pixels]);
+    assert.deepEqual([found.opened.backend, found.opened.reason, found.backend, found.determinism], ["webgpu", null, "webgpu", "guarded"]);
+    // Uploads wait for no answer: the loss may be heard only when the edit begins.
+    assert.ok(["running,ready", "running,lost,ready,running,ready"].includes(found.states.join()), found.states.join());
+    assert.deepEqual([found.tokens, found.pixels, found.workers, found.weights], [right.tokens, right.pixels, 2, chunkCount]);
     assert.deepEqual(found.indices, right.tokens.map((_, at) => at));
-    assert.equal(found.workers, 2);
-    assert.equal(found.weights, chunkCount, "the second worker's weights come from the store");
   });
 
+  test("W27 lost in the self-test: another device is tested; the second time the CPU edits, and the reason is told", async (context) => {
+    const once = await edit(losing(WHEN.test), { backend: "webgpu" });
+    context.diagnostic(`opened in ${once.opened.ms} ms, done after ${once.ms} ms`);
+    assert.deepEqual([once.opened.backend, once.opened.reason, once.backend, once.determinism, once.passed], ["webgpu", null, "webgpu", "guarded", 1]);
+    const twice = await edit(losing(WHEN.test, WHEN.test), { backend: "auto" });
+    assert.deepEqual([twice.opened.backend, twice.backend, twice.determinism, twice.passed], ["cpu", "cpu", "reference", 0]);
+    assert.match(twice.opened.reason ?? "", /^E_DEVICE_LOST: /);
+    for (const [found, workers] of /** @type {const} */ ([[once, 2], [twice, 3]])) {
+      assert.deepEqual(found.states, ["running", "ready"]);
+      assert.deepEqual([found.tokens, found.pixels, found.workers, found.weights], [right.tokens, right.pixels, workers, chunkCount]);
+    }
+  });
+
+  for (const [where, when] of /** @type {const} */ ([["in prefill", WHEN.prefill], ["in decode", WHEN.decode(1)]])) {
+    test(`W27 lost ${where}: a new worker goes on from the decided tokens, without fetching weights; each token is told once`, async (context) => {
+      const found = await edit(losing(when), { backend: "webgpu", passed: true });
+      context.diagnostic(`opened in ${found.opened.ms} ms, done after ${found.ms} ms`);
+      assert.deepEqual([found.opened.backend, found.backend, found.determinism], ["webgpu", "webgpu", "guarded"]);
+      assert.deepEqual(found.states, ["running", "lost", "ready", "running", "ready"]);
+      assert.deepEqual([found.tokens, found.pixels], [right.tokens, right.pixels]);
+      assert.deepEqual(found.indices, right.tokens.map((_, at) => at));
+      assert.equal(found.workers, 2);
+      assert.equal(found.weights, chunkCount, "the second worker's weights come from the store");
+    });
+  }
+
   test("W27 lost twice in one edit: the CPU goes on, and says why", async (context) => {
-    const found = await edit(losing([0, 1]), { backend: "webgpu", passed: true });
+    const found = await edit(losing(WHEN.decode(0), WHEN.decode(1)), { backend: "webgpu", passed: true });
     context.diagnostic(`opened in ${found.opened.ms} ms, done after ${found.ms} ms`);
     assert.deepEqual([found.opened.backend, found.backend, found.determinism], ["webgpu", "cpu", "reference"]);
     assert.match(found.reason ?? "", /^E_DEVICE_LOST: /);
