@@ -231,7 +231,7 @@ class App {
     }));
     const hint = document.createElement("p");
     hint.className = "cost";
-    hint.textContent = "Drag a box, or move it with the arrow keys and press Enter, to edit with that plan.";
+    hint.textContent = "Drag a box or its corner, or use the arrow keys (Shift for the size) and Enter, to edit with that plan.";
     result.append(line, list, ...(planBoxes(edit.plan).length > 0 ? [hint] : []), cost);
   }
 

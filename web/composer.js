@@ -9,10 +9,9 @@
  *   boxes: (boxes: { row: number, col: number, cells: number, kind: string, label: string }[]) => void,
  *   busy: () => boolean, say: (text: string) => void }} Host
  */
+import { SIZES } from "./plan.js";
 import { GRID, fits, nearest } from "./scene.js";
 import { element } from "./view.js";
-
-const SIZES = [2, 3, 4];
 
 /** The palette and the object under the hand. */
 export class Composer {
@@ -234,7 +233,7 @@ export class Composer {
       if (fits(scene, moved, object)) this.#replace({ row: moved.row, col: moved.col });
     } else if (object && (event.key === "Delete" || event.key === "Backspace")) this.#remove();
     else if (object && (event.key === "+" || event.key === "-")) {
-      const next = SIZES[SIZES.indexOf(object.cells) + (event.key === "+" ? 1 : -1)];
+      const next = SIZES[SIZES.findIndex((cells) => cells === object.cells) + (event.key === "+" ? 1 : -1)];
       if (next) this.#resize(next);
     } else if (event.key === "Escape") this.#choose(null);
     else return;

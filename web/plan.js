@@ -1,12 +1,14 @@
 // @ts-check
 /**
- * Plans: the form of one that comes from outside, the boxes it shows, and the same plan with a box elsewhere.
+ * Plans: the form of one that comes from outside, the boxes it shows, and the same plan with another box.
  * @typedef {import("./types").Plan} Plan
  * @typedef {import("./types").PlanStep} PlanStep
  * @typedef {{ row: number, col: number, cells: number }} Place
  */
 
 const VERBS = ["see", "erase", "draw", "background"];
+/** Sides a box may have, in cells: those the model has words for. */
+export const SIZES = /** @type {const} */ ([2, 3, 4]);
 /** Most steps of a plan. */
 const MOST_STEPS = 12;
 
@@ -28,8 +30,8 @@ export function planFault(plan) {
 /** A plan's own fields and nothing else; no tint is null, as JSON has it. @param {Plan} plan @returns {Plan} */
 export const plainPlan = (plan) => plan.map(({ verb, name, tint, row, col, cells }) => ({ verb, name, tint: tint ?? null, row, col, cells }));
 
-/** The plan with one step's box elsewhere. @param {Plan} plan @param {number} at @param {{ row: number, col: number }} to @returns {Plan} */
-export const withBoxAt = (plan, at, { row, col }) => plan.map((step, index) => (index === at ? { ...step, row, col } : step));
+/** The plan with one step's box elsewhere, or of another size. @param {Plan} plan @param {number} at @param {Place} to @returns {Plan} */
+export const withBoxAt = (plan, at, to) => plan.map((step, index) => (index === at ? { ...step, ...to } : step));
 
 /**
  * The boxes a plan shows, each with the step it stands for; what is drawn where something was erased carries the label of both.

@@ -37,6 +37,8 @@ export class Stage {
   #slider = element("slider", HTMLInputElement);
   #tokens = element("tokens", HTMLParagraphElement);
   #plan = element("plan", HTMLButtonElement);
+  /** What a screen reader says of a box that keys move. */
+  #spoken = element("spoken", HTMLParagraphElement);
 
   constructor() {
     this.#slider.addEventListener("input", () => this.#reveal());
@@ -127,8 +129,11 @@ export class Stage {
       lay(box, place, GRID);
       if (moved && step !== undefined) {
         box.dataset["step"] = String(step);
-        const name = (/** @type {import("./plan.js").Place} */ { row, col }) => `${label}, row ${row + 1}, column ${col + 1}. Arrow keys move it, Enter edits again.`;
-        movable(box, place, GRID, { name, done: (to) => moved(step, to) });
+        const words = (/** @type {import("./plan.js").Place} */ { row, col, cells }) => `${label}, ${cells} cells wide, row ${row + 1}, column ${col + 1}.`;
+        movable(box, place, GRID, {
+          name: (at) => `${words(at)} Arrow keys move it, with Shift they change its size, Enter edits again.`,
+          told: (at) => void (this.#spoken.textContent = words(at)), done: (to) => moved(step, to),
+        });
       } else box.setAttribute("aria-hidden", "true");
       if (label) {
         const text = document.createElement("span");

@@ -291,12 +291,20 @@ describe("element", () => {
       await press("ArrowUp", "ArrowLeft", "Enter");
       const moved = [editor.result.plan, editor.getRecipe().plan];
       const other = (await bare()) !== own;
+      // Up and left by two cells, and a size larger.
+      box().dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", shiftKey: true, bubbles: true, composed: true, cancelable: true }));
+      const said = editor.shadowRoot.querySelector("[part=status]").textContent;
+      await press("Enter");
+      const sized = editor.result.plan;
       editor.undo();
-      return { same, plan, moved, other, none: editor.shadowRoot.querySelectorAll('[part="plan-box"]').length };
+      return { same, plan, moved, other, said, sized, none: editor.shadowRoot.querySelectorAll('[part="plan-box"]').length };
     });
     assert.deepEqual(found.same, [true, true]);
     const wanted = found.plan.map((step) => (step.verb === "draw" ? { ...step, row: step.row - 1, col: step.col - 1 } : step));
     assert.deepEqual(found.moved, [wanted, wanted]);
+    const grown = wanted.map((step) => (step.verb === "draw" ? { ...step, cells: step.cells + 1 } : step));
+    assert.deepEqual(found.sized, grown);
+    assert.equal(found.said, "draw dog: 4 cells wide, row 5, column 5.");
     assert.deepEqual([found.other, found.none], [true, 0]);
     await page.context().close();
   });

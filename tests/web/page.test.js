@@ -172,7 +172,7 @@ describe("page", () => {
     assert.match(result, /draw the medium dog at row 6, column 6/);
     const own = await pixels(opened);
     const [box] = await boxes();
-    assert.match(box?.label ?? "", /^football → dog, row 6, column 6\./);
+    assert.match(box?.label ?? "", /^football → dog, 3 cells wide, row 6, column 6\./);
     await page.focus("#boxes [role=button]");
     await page.keyboard.press("Enter"); // the plan as it is
     await edited();
@@ -213,7 +213,48 @@ describe("page", () => {
     await page.mouse.up();
     await edited();
     assert.match((await page.textContent("#result")) ?? "", /draw the medium dog at row 5, column 4/);
-    assert.equal((await boxes()).filter(({ label }) => label.startsWith("draw dog, row 5, column 4")).length, 1);
+    assert.equal((await boxes()).filter(({ label }) => label.startsWith("draw dog, 3 cells wide, row 5, column 4")).length, 1);
+  });
+
+  test("W10 a plan's box changes its size by Shift and arrows and by its corner; the edit draws what the box says", async () => {
+    const { page } = opened;
+    await page.click("#samples button");
+    await edit(opened, "replace the football with a dog");
+    const sizes = async () => (await boxes()).map(({ label }) => label.replace(/\. Arrow.*/, ""));
+    await page.focus("#boxes [role=button]");
+    await page.keyboard.press("Shift+ArrowRight");
+    assert.deepEqual(await sizes(), ["football → dog, 4 cells wide, row 5, column 5"], "it grows where there is room");
+    assert.equal(await page.textContent("#spoken"), "football → dog, 4 cells wide, row 5, column 5.");
+    await page.keyboard.press("Shift+ArrowDown");
+    assert.match((await sizes())[0] ?? "", /4 cells wide/, "no larger than the model draws");
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("Shift+ArrowUp");
+    await page.keyboard.press("Shift+ArrowLeft");
+    assert.deepEqual(await sizes(), ["football → dog, 2 cells wide, row 6, column 6"]);
+    await page.keyboard.press("Enter");
+    await edited();
+    assert.match((await page.textContent("#result")) ?? "", /erase the medium football at row 6, column 6\s*draw the small dog at row 6, column 6/);
+    assert.match((await page.textContent("#result")) ?? "", /^0 of [\d,]+ pixels outside the edit changed/);
+    const box = page.locator("#boxes [role=button].draw");
+    const corner = await box.locator(".corner").boundingBox();
+    const frame = await box.boundingBox();
+    assert.ok(corner && frame && corner.width >= 24);
+    const [x, y, cell] = [corner.x + corner.width / 2, corner.y + corner.height / 2, frame.width / 2];
+    await page.mouse.move(x, y);
+    await page.mouse.down();
+    await page.mouse.move(x + 0.9 * cell, y + 0.7 * cell, { steps: 4 });
+    await page.mouse.up();
+    await edited();
+    assert.match((await page.textContent("#result")) ?? "", /draw the medium dog at row 6, column 6/);
+    const finger = await page.context().newCDPSession(page);
+    const touch = (/** @type {"touchStart" | "touchMove" | "touchEnd"} */ type, /** @type {number[][]} */ ...at) =>
+      finger.send("Input.dispatchTouchEvent", { type, touchPoints: at.map(([x = 0, y = 0]) => ({ x, y })) });
+    await touch("touchStart", [x + cell, y + cell]);
+    await touch("touchMove", [x + 0.5 * cell, y + 0.5 * cell]);
+    await touch("touchMove", [x, y]);
+    await touch("touchEnd");
+    await edited();
+    assert.match((await page.textContent("#result")) ?? "", /draw the small dog at row 6, column 6/, "by finger too");
   });
 
   test("W34 axe finds nothing on the page with an edit's boxes, light and dark", async () => {

@@ -20,6 +20,7 @@ canvas.pixels { image-rendering: pixelated; }
 .plan-box[role="button"] { pointer-events: auto; cursor: grab; touch-action: none; }
 .plan-box[role="button"]:active { cursor: grabbing; }
 .plan-box:focus-visible { outline-offset: -4px; }
+.plan-box .corner { position: absolute; right: -2px; bottom: -2px; width: 24px; height: 24px; cursor: nwse-resize; background: linear-gradient(135deg, transparent 60%, var(--_accent) 60%); }
 .plan-box.erase { border-style: dashed; }
 .plan-box span { position: absolute; left: -2px; top: 100%; font-size: .72rem; line-height: 1.35; padding: 0 .35rem; background: var(--_accent); color: light-dark(#fff, #14151b); white-space: nowrap; border-radius: 0 0 4px 4px; }
 .grid { position: absolute; inset: 0; pointer-events: none; opacity: var(--earl-grid-opacity, 0); background:

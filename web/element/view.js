@@ -200,8 +200,8 @@ export class View {
     this.plan.append(...planBoxes(result.plan).map(({ step, kind, label, ...place }) => {
       const box = make("div", { part: "plan-box", class: `plan-box ${kind}`, "data-step": String(step) }, [make("span", { "aria-hidden": "true" }, [label])]);
       lay(box, place, grid);
-      const name = (/** @type {import("../plan.js").Place} */ { row, col }) => fill(this.texts.planBox, { label, row: row + 1, column: col + 1 });
-      if (moved) movable(box, place, grid, { name, done: (to) => moved(step, to) });
+      const words = (/** @type {import("../plan.js").Place} */ { row, col, cells }) => ({ label, cells, row: row + 1, column: col + 1 });
+      if (moved) movable(box, place, grid, { name: (at) => fill(this.texts.planBox, words(at)), told: (at) => this.say("planBoxAt", words(at)), done: (to) => moved(step, to) });
       else box.setAttribute("aria-hidden", "true");
       return box;
     }));
