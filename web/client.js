@@ -17,9 +17,10 @@ export class Client {
   /** Why it can't be used any more. @type {EarlError | null} */
   dead = null;
 
-  /** @param {string | URL} url */
+  /** @param {string | URL | undefined} url ours, unless given */
   constructor(url) {
-    this.#worker = new Worker(url, { type: "module" });
+    // Written out, since that is the form by which bundlers find a worker.
+    this.#worker = url ? new Worker(url, { type: "module" }) : new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
     this.#worker.addEventListener("message", ({ data }) => this.#hear(data));
     this.#worker.addEventListener("error", (event) => this.end(failure("E_WORKER", event.message || "the worker could not start")));
     this.#worker.addEventListener("messageerror", () => this.end(failure("E_WORKER", "the worker sent what can't be read")));

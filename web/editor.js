@@ -135,7 +135,7 @@ export class Editor extends EventTarget {
 
   /** @param {import("./backend.js").Choice} chosen @param {Uint8Array<ArrayBuffer>[]} chunks @param {AbortSignal | undefined} signal @returns {Promise<import("./types").ModuleInfo>} */
   async #start({ use, adapter, software }, chunks, signal) {
-    const client = new Client(this.#options.workerUrl ?? new URL("./worker.js", import.meta.url));
+    const client = new Client(this.#options.workerUrl);
     try {
       this.#stats.workers++;
       const full = this.#model.manifest.model.tier === FULL;

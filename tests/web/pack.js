@@ -1,7 +1,7 @@
 // @ts-check
 /** Writes the npm package into a folder: `node tests/web/pack.js SITE OUT`. Same files as the site, declarations beside them. */
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -26,7 +26,7 @@ export function pack(site, out) {
   declare(out);
 }
 
-/** Declarations from the JSDoc types. @param {string} out */
+/** Declarations from the JSDoc types; what they import has its extension, which Node's resolution asks for. @param {string} out */
 function declare(out) {
   const config = join(out, "tsconfig.json");
   writeFileSync(config, JSON.stringify({
@@ -36,6 +36,10 @@ function declare(out) {
   }));
   execFileSync(process.execPath, [join(here, "node_modules/typescript/bin/tsc"), "-p", config], { stdio: "inherit" });
   rmSync(config);
+  for (const name of readdirSync(join(out, "dist"), { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".d.ts"))) {
+    const file = join(out, "dist", name);
+    writeFileSync(file, readFileSync(file, "utf8").replace(/"(\.\.?\/(?:[\w-]+\/)*types)"/g, '"$1.js"'));
+  }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) pack(resolve(process.argv[2] ?? ""), resolve(process.argv[3] ?? ""));

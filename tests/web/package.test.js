@@ -63,6 +63,18 @@ describe("package", () => {
     assert.ok((counts[0] ?? 0) > 12 && counts[1] === 1 && counts[2] === 1, counts.join());
   });
 
+  test("W36 attw finds nothing in the tarball: types resolve as Node and as bundlers do it", () => {
+    const tarball = execFileSync("npm", ["pack", out, "--silent"], { cwd: work, encoding: "utf8" }).trim();
+    // There is no CommonJS form, and WebAssembly has no types.
+    const binary = Object.keys(JSON.parse(readFileSync(join(out, "package.json"), "utf8")).exports).filter((name) => name.endsWith(".wasm")).map((name) => name.slice(2));
+    const flags = ["--profile", "esm-only", "--no-definitely-typed", "--format", "ascii", "--exclude-entrypoints", ...binary];
+    try {
+      execFileSync(join(here, "node_modules/.bin/attw"), [tarball, ...flags], { cwd: work, encoding: "utf8", stdio: "pipe" });
+    } catch (error) {
+      assert.fail(/** @type {any} */ (error).stdout);
+    }
+  });
+
   test("W36 the packed files edit a picture on a plain page, from any folder", async () => {
     const server = await serve(join(work, "node_modules"));
     server.files.set("/index.html", html('<script type="module" src="/earl-editor/dist/element/define.js"></script><earl-editor alt="x" backend="cpu" instruction="make the background pink"></earl-editor>'));
