@@ -1,5 +1,6 @@
 // @ts-check
 /** Files from the site: streamed, counted, timed, tried again. Nothing about the visitor is sent along. */
+import { breathe } from "./breathe.js";
 import { EarlError, failure } from "./errors.js";
 
 /** Patience, as numbers that tests may shorten. */
@@ -13,6 +14,8 @@ export const LIMITS = {
   /** Requests at once. */
   parallel: 3,
 };
+/** Bytes taken over before the page may draw: on a fast connection parts come without a pause. */
+const AT_ONCE = 1 << 19;
 /** Most bytes of a file without a known length, such as a manifest. */
 const MAX_UNKNOWN = 16 * 1024 * 1024;
 
@@ -78,9 +81,9 @@ function refused(url, status) {
 /** @param {URL} url @param {Response} response @param {number | undefined} expected @param {(count: number) => void} onBytes */
 async function read(url, response, expected, onBytes) {
   const limit = expected ?? MAX_UNKNOWN;
-  /** @type {Uint8Array<ArrayBuffer>[]} */
-  const parts = [];
-  let count = 0;
+  // Copied part by part as they come: joining them in the end would hold up the page.
+  let whole = new Uint8Array(expected ?? 0);
+  let [count, breathed] = [0, 0];
   const reader = response.body?.getReader();
   for (let part = await reader?.read(); part && !part.done; part = await reader?.read()) {
     count += part.value.length;
@@ -88,15 +91,25 @@ async function read(url, response, expected, onBytes) {
       await reader?.cancel();
       throw failure("E_SIZE_MISMATCH", `${url.pathname} has more than ${limit} bytes`);
     }
-    parts.push(/** @type {Uint8Array<ArrayBuffer>} */ (part.value));
+    if (count > whole.length) whole = grown(whole, count);
+    whole.set(part.value, count - part.value.length);
     onBytes(count);
+    if (count - breathed >= AT_ONCE) {
+      breathed = count;
+      await breathe();
+    }
   }
   if (expected !== undefined && count !== expected) {
     throw failure("E_SIZE_MISMATCH", `${url.pathname} has ${count} bytes; the manifest says ${expected}`);
   }
-  const whole = new Uint8Array(count);
-  parts.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
-  return whole;
+  return count === whole.length ? whole : whole.slice(0, count);
+}
+
+/** Room for so many bytes and as many again. @param {Uint8Array<ArrayBuffer>} bytes @param {number} count */
+function grown(bytes, count) {
+  const larger = new Uint8Array(count * 2);
+  larger.set(bytes);
+  return larger;
 }
 
 /** @param {number} ms @param {AbortSignal | undefined} signal @returns {Promise<void>} */

@@ -3,8 +3,12 @@
  * Whatever a page has as a picture → a file's bytes, or pixels. Size is checked before a pixel is decoded.
  * PNG, JPEG and WebP files stay files: WebAssembly decodes them, so all browsers see the same pixels.
  */
+import { breathe } from "./breathe.js";
 import { failure } from "./errors.js";
 import { MAX_BYTES, headerSize, tooLarge } from "./header.js";
+
+/** Pixels copied at once: a few milliseconds' work, so that the page goes on meanwhile. */
+const AT_ONCE = 1 << 20;
 
 /** @param {number} width @param {number} height */
 function checkSize(width, height) {
@@ -18,8 +22,7 @@ export async function readImage(input, signal) {
   if (typeof input === "string" || input instanceof URL) return readBlob(await fetched(input, signal));
   if (input instanceof Blob) return readBlob(input);
   if (input instanceof ImageData) {
-    checkSize(input.width, input.height);
-    return { width: input.width, height: input.height, rgba: new Uint8ClampedArray(input.data) };
+    return copied(input);
   }
   if (input instanceof HTMLImageElement) {
     await input.decode().catch((cause) => {
@@ -27,8 +30,10 @@ export async function readImage(input, signal) {
     });
     return drawn(input, input.naturalWidth, input.naturalHeight);
   }
-  if (input instanceof HTMLCanvasElement || input instanceof OffscreenCanvas || input instanceof ImageBitmap) {
-    return drawn(input, input.width, input.height);
+  if (input instanceof ImageBitmap) return drawn(input, input.width, input.height);
+  if (input instanceof HTMLCanvasElement || input instanceof OffscreenCanvas) {
+    checkSize(input.width, input.height);
+    return bitmapDrawn(await createImageBitmap(input)); // as it is now: the page may draw on
   }
   throw failure("E_OPTION", "`image` is neither a file, an address, a canvas nor pixels");
 }
@@ -64,22 +69,48 @@ async function readBlob(blob) {
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" }).catch((cause) => {
     throw failure("E_IMAGE_DECODE", "the picture is not a PNG, JPEG or WebP file, nor any other this browser reads", { cause });
   });
+  return bitmapDrawn(bitmap);
+}
+
+/** @param {ImageBitmap} bitmap closed in the end */
+async function bitmapDrawn(bitmap) {
   try {
-    return drawn(bitmap, bitmap.width, bitmap.height);
+    return await drawn(bitmap, bitmap.width, bitmap.height);
   } finally {
     bitmap.close();
   }
 }
 
-/** @param {CanvasImageSource} source @param {number} width @param {number} height @returns {import("./types").Pixels} */
-function drawn(source, width, height) {
+/** @param {ImageData} input @returns {Promise<import("./types").Pixels>} */
+async function copied({ width, height, data }) {
   checkSize(width, height);
-  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  const rgba = new Uint8ClampedArray(data.length);
+  for (let at = 0; at < data.length; at += AT_ONCE * 4) {
+    if (at > 0) await breathe();
+    rgba.set(data.subarray(at, at + AT_ONCE * 4), at);
+  }
+  return { width, height, rgba };
+}
+
+/** The pixels of what can be drawn, band by band. @param {ImageBitmapSource} source @param {number} width @param {number} height @returns {Promise<import("./types").Pixels>} */
+async function drawn(source, width, height) {
+  checkSize(width, height);
+  const rows = Math.min(height, Math.ceil(AT_ONCE / width));
+  const context = new OffscreenCanvas(width, rows).getContext("2d", { willReadFrequently: true });
   if (!context) throw failure("E_OUT_OF_MEMORY", "the browser gives no canvas of the picture's size");
-  context.drawImage(source, 0, 0);
+  const rgba = new Uint8ClampedArray(width * height * 4);
   try {
-    return { width, height, rgba: context.getImageData(0, 0, width, height).data };
+    for (let y = 0; y < height; y += rows) {
+      if (y > 0) await breathe();
+      const band = Math.min(rows, height - y);
+      const strip = await createImageBitmap(source, 0, y, width, band); // a device hands over this much alone
+      context.clearRect(0, 0, width, rows);
+      context.drawImage(strip, 0, 0);
+      strip.close();
+      rgba.set(context.getImageData(0, 0, width, band).data, y * width * 4);
+    }
   } catch (cause) {
     throw failure("E_TAINTED", "the canvas shows a picture of another site, whose pixels this page may not read", { cause });
   }
+  return { width, height, rgba };
 }

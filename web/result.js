@@ -7,14 +7,14 @@ import { small } from "./recipe.js";
 
 /** @param {Ran} ran @param {number} index @returns {import("./types").Candidate} */
 export const candidateOf = (ran, index) => ({
-  index, seed: small(ran.seed), score: ran.logProb, image: new Blob([ran.png], { type: "image/png" }),
+  index, seed: small(ran.seed), score: ran.logProb, image: ran.png,
   data: new ImageData(ran.rgba, ran.width, ran.height), recipe: ran.recipe,
   outside: ran.outside, plan: ran.plan, tokens: ran.program,
 });
 
 /** @param {import("./types").ModelInfo} info @param {Ran} ran @param {import("./types").Candidate[]} candidates @returns {import("./types").EditResult} */
 export const resultOf = (info, ran, candidates) => ({
-  image: new Blob([ran.png], { type: "image/png" }),
+  image: ran.png,
   data: new ImageData(ran.rgba, ran.width, ran.height),
   candidates, plan: ran.plan, recipe: ran.recipe, outside: ran.outside, determinism: ran.recipe.determinism, backend: info.backend,
   notes: ran.notes, doubt: ran.doubt, tokens: ran.program,

@@ -168,7 +168,7 @@ export function ranOf(job, at, seed, edited, lay, stopped) {
   return {
     seed, plan: plainPlan(edited.plan), program: edited.program, notes, doubt: edited.doubt, outside: outsideOf(job, edited, png, stopped),
     image: job.image, tokens: edited.tokens, forwards: edited.forwards, milliseconds: edited.milliseconds, logProb: edited.logProb,
-    width: picture.width, height: picture.height, rects: job.rects, png, rgba, source: edited.source, edited: edited.edited, stopped, recipe, guarded: 0,
+    width: picture.width, height: picture.height, rects: job.rects, png: new Blob([png], { type: "image/png" }), rgba, source: edited.source, edited: edited.edited, stopped, recipe, guarded: 0,
   };
 }
 

@@ -206,7 +206,8 @@ export interface RunOptions {
 export interface Ran {
   seed: string; plan: Plan; program: number[]; notes: string[]; doubt: string; outside: Outside; image: string;
   tokens: number; forwards: number; milliseconds: number; logProb: number; width: number; height: number; rects: Rect[] | "mask" | null;
-  png: Uint8Array<ArrayBuffer>; rgba: Uint8ClampedArray<ArrayBuffer>; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>;
+  /** Made in the worker, as copying it takes time. */
+  png: Blob; rgba: Uint8ClampedArray<ArrayBuffer>; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>;
   stopped: boolean; recipe: Recipe;
   /** Choices made again by the CPU. */
   guarded: number;

@@ -9,6 +9,7 @@
  * @typedef {import("./types").Store} Store
  * @typedef {{ url: URL, bytes: Uint8Array<ArrayBuffer>, hash: string, manifest: Manifest }} Model
  */
+import { breathe } from "./breathe.js";
 import { EarlError, failure } from "./errors.js";
 import { LIMITS, fetchBytes } from "./fetching.js";
 import { parseManifest } from "./manifest.js";
@@ -191,6 +192,7 @@ async function fromSite(model, chunk, keeper, progress, signal, onNotice) {
     if (!(error instanceof EarlError) || !["E_HASH_MISMATCH", "E_SIZE_MISMATCH"].includes(error.code)) throw error;
     bytes = await fetchOnce("reload");
   }
+  await breathe();
   try {
     await keeper.store.put(model.hash, chunk.sha256, bytes);
   } catch {
@@ -203,6 +205,7 @@ async function fromSite(model, chunk, keeper, progress, signal, onNotice) {
 
 /** @param {Uint8Array<ArrayBuffer>} bytes @param {import("./types").Chunk} chunk */
 async function fits(bytes, chunk) {
+  await breathe(); // browsers copy what is to be hashed, and what is to be stored: not both in one task
   const hash = await sha256(bytes);
   return hash === "" || hash === chunk.sha256;
 }

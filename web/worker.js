@@ -10,6 +10,7 @@
  * @typedef {typeof import("./wasm/earl_cpu.js")} Module
  * @typedef {typeof import("./wasm/earl_cpu_full.js")} FullModule
  */
+import { breathe } from "./breathe.js";
 import { EarlError, failure, problemOf } from "./errors.js";
 import { runFull } from "./full.js";
 import { countWork, takeWork, watchDevices } from "./gpu.js";
@@ -34,17 +35,6 @@ const stopped = new Set();
 
 /** @param {FromWorker} message @param {Transferable[]} [transfer] */
 const post = (message, transfer = []) => self.postMessage(message, { transfer });
-
-/** Lets the worker hear its messages, which a chain of promises alone never does. */
-const { port1, port2 } = new MessageChannel();
-/** @type {(() => void) | null} */
-let awake = null;
-port1.onmessage = () => awake?.();
-/** @returns {Promise<void>} */
-const breathe = () => new Promise((resolve) => {
-  awake = resolve;
-  port2.postMessage(null);
-});
 
 /** One thing at a time: an edit that was given up ends before the next begins. @type {Promise<void>} */
 let turn = Promise.resolve();
@@ -101,7 +91,7 @@ async function answer(message) {
     begin: (recipe) => post({ type: "begin", id, recipe }),
     token: (token) => post({ type: "token", id, token }),
     paint: (rect, bitmap) => post({ type: "paint", id, rect, bitmap }, [bitmap]),
-    ran: (ran) => post({ type: "ran", id, ran: { ...ran, device: takeWork() } }, [ran.png.buffer, ran.rgba.buffer, ran.source.buffer, ran.edited.buffer]),
+    ran: (ran) => post({ type: "ran", id, ran: { ...ran, device: takeWork() } }, [ran.rgba.buffer, ran.source.buffer, ran.edited.buffer]),
   };
   if (model) return runEdit(wasm, model, picture, options, tell, referee);
   if (!full) throw failure("E_STATE", "no model is loaded");

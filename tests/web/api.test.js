@@ -610,21 +610,4 @@ describe("input and errors", () => {
     assert.equal(found.ok, false);
     await other.context().close();
   });
-
-  test("W23 no task of the main thread takes 50 ms, from opening the model to the end of an edit", async () => {
-    const other = await on.fresh();
-    const long = await other.evaluate(async () => {
-      const t = await import("/test/tools.js");
-      const image = await t.scene(0);
-      const long = [];
-      new PerformanceObserver((list) => long.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
-      const editor = await t.create();
-      await editor.edit({ image, instruction: "remove the football" });
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      return long;
-    });
-    // On a machine shared with other work a task waits for its turn; only what is far longer is ours.
-    assert.ok(long.every((duration) => duration < 250), `${long} ms`);
-    await other.context().close();
-  });
 });
