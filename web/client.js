@@ -72,7 +72,7 @@ export class Client {
     else {
       const error = errorOf(message.problem);
       waiting.reject(error);
-      if (["E_WASM_TRAP", "E_OUT_OF_MEMORY", "E_DEVICE_LOST"].includes(error.code)) this.end(error);
+      if (["E_WASM_TRAP", "E_OUT_OF_MEMORY", "E_DEVICE_LOST", "E_SHADER"].includes(error.code)) this.end(error);
     }
   }
 }

@@ -16,7 +16,7 @@ import { readImage } from "./input.js";
 import { FULL, checkEdit } from "./options.js";
 import { Job } from "./job.js";
 import { EditStream } from "./stream.js";
-import { verify } from "./verify.js";
+import { forget, verify } from "./verify.js";
 import { loadChunks, memoryOf, openModel } from "./weights.js";
 
 /** Most memory without `maxMemoryBytes`, and the share of the device's. */
@@ -57,6 +57,8 @@ export class Editor extends EventTarget {
   #stats = { edits: 0, tokens: 0, forwards: 0, milliseconds: 0, bytesFromCache: 0, bytesLoaded: 0, workers: 0, guarded: 0, dispatches: 0, submits: 0, readBacks: 0, bytesReadBack: 0 };
   /** Margin below which the CPU makes a choice of the device again. */
   #guard = 0;
+  /** The device that was tested, if any. @type {import("./verify.js").Device | null} */
+  #device = null;
 
   /** @param {CreateOptions} options @param {Model} model */
   constructor(options, model) {
@@ -146,8 +148,8 @@ export class Editor extends EventTarget {
       this.#end.signal.throwIfAborted();
       const wanted = this.#options.modelHash?.toLowerCase();
       if (wanted && wanted !== info.modelHash) throw failure("E_MANIFEST_MISMATCH", `the site serves the model ${info.modelHash.slice(0, 12)}…, not ${wanted.slice(0, 12)}…`);
-      const tested = use === "webgpu" && !full;
-      const guard = tested ? await verify(client, { model: info.modelHash, adapter, software, module, storage: this.#options.storage ?? "auto" }, signal) : 0;
+      this.#device = use === "webgpu" && !full ? { model: info.modelHash, adapter, software, module, storage: this.#options.storage ?? "auto" } : null;
+      const guard = this.#device ? await verify(client, this.#device, signal) : 0;
       this.#guard = this.#options.determinism === "device" ? 0 : guard;
       this.#client = client;
       return info;
@@ -250,8 +252,11 @@ export class Editor extends EventTarget {
       await asked.answer;
       return true;
     } catch (error) {
+      // Tokens of a device that complained may be wrong: nothing goes on from them.
+      const complained = error instanceof EarlError && error.code === "E_SHADER";
+      if (complained && this.#device) await forget(this.#device);
       // Devices are lost in many ways, some of them as traps; what they share is that the worker is no more.
-      if (backend === "cpu" || signal.aborted || !client.dead) throw error;
+      if (backend === "cpu" || signal.aborted || complained || !client.dead) throw error;
       return false;
     }
   }

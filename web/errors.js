@@ -51,7 +51,7 @@ const KNOWN = {
   E_NO_BACKEND: { kind: EarlDeviceError, retryable: false, hint: "choose the backend `cpu` or `auto`" },
   E_SELF_TEST: { kind: EarlDeviceError, retryable: false, hint: "choose the backend `cpu`" },
   E_DEVICE_LOST: { kind: EarlDeviceError, retryable: true, hint: "try again; the device is set up anew" },
-  E_SHADER: { kind: EarlDeviceError, retryable: false, hint: "choose the backend `cpu`" },
+  E_SHADER: { kind: EarlDeviceError, retryable: true, hint: "try again: the device is tested anew; with the backend `auto` the CPU edits if it fails" },
   E_WASM_TRAP: { kind: EarlDeviceError, retryable: true, hint: "try again; a new worker is started" },
   E_WORKER: { kind: EarlDeviceError, retryable: true, hint: "reload the page; the site may be incomplete" },
   E_MEMORY_LIMIT: { kind: EarlMemoryError, retryable: false, hint: "raise `maxMemoryBytes` or take a smaller model" },

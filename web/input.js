@@ -84,7 +84,7 @@ async function bitmapDrawn(bitmap) {
 /** @param {ImageData} input @returns {Promise<import("./types").Pixels>} */
 async function copied({ width, height, data }) {
   checkSize(width, height);
-  const rgba = new Uint8ClampedArray(data.length);
+  const rgba = room(data.length);
   for (let at = 0; at < data.length; at += AT_ONCE * 4) {
     if (at > 0) await breathe();
     rgba.set(data.subarray(at, at + AT_ONCE * 4), at);
@@ -98,7 +98,7 @@ async function drawn(source, width, height) {
   const rows = Math.min(height, Math.ceil(AT_ONCE / width));
   const context = new OffscreenCanvas(width, rows).getContext("2d", { willReadFrequently: true });
   if (!context) throw failure("E_OUT_OF_MEMORY", "the browser gives no canvas of the picture's size");
-  const rgba = new Uint8ClampedArray(width * height * 4);
+  const rgba = room(width * height * 4);
   try {
     for (let y = 0; y < height; y += rows) {
       if (y > 0) await breathe();
@@ -110,7 +110,21 @@ async function drawn(source, width, height) {
       rgba.set(context.getImageData(0, 0, width, band).data, y * width * 4);
     }
   } catch (cause) {
+    if (cause instanceof RangeError) throw noRoom(cause);
+    if (!(cause instanceof DOMException && cause.name === "SecurityError")) throw failure("E_IMAGE_DECODE", "the picture can't be drawn", { cause });
     throw failure("E_TAINTED", "the canvas shows a picture of another site, whose pixels this page may not read", { cause });
   }
   return { width, height, rgba };
+}
+
+/** @param {unknown} cause */
+const noRoom = (cause) => failure("E_OUT_OF_MEMORY", "the browser gives no memory of the picture's size", { cause });
+
+/** @param {number} bytes */
+function room(bytes) {
+  try {
+    return new Uint8ClampedArray(bytes);
+  } catch (cause) {
+    throw noRoom(cause);
+  }
 }

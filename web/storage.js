@@ -108,7 +108,10 @@ export async function purge(keep) {
     freed += await purgeCache(keep);
     freed += await purgeFiles(keep);
   } catch (cause) {
-    if (!(cause instanceof DOMException)) throw failure("E_QUOTA", "stored models can't be removed", { cause });
+    // Where storage is denied nothing is stored.
+    if (!(cause instanceof DOMException && cause.name === "SecurityError")) {
+      throw failure("E_STATE", "stored models can't be removed", { cause, retryable: true, hint: "close the site's other tabs and try again" });
+    }
   }
   return freed;
 }

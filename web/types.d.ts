@@ -17,6 +17,7 @@ export interface ModelOptions {
   /** SHA-256 of the manifest that is asked for, hex. */
   modelHash?: string | undefined;
   backend?: Backend | undefined;
+  /** `auto` and `memory` go on in memory where there is no room; `cache` and `opfs` are `E_QUOTA` then. */
   storage?: Storage | undefined;
 }
 export interface CreateOptions extends ModelOptions {

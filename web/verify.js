@@ -15,16 +15,30 @@ export const LIMITS = { deviceMs: 60_000, emulatedMs: 900_000 };
 /** A choice is close if its margin is less than so many times what the known answer was off by, and than this in logits. */
 export const GUARD = { times: 4, least: 0.05 };
 
+/** @typedef {{ model: string, adapter: string, software: boolean, module: string, storage: import("./types").Storage }} Device model and module by their hashes */
+
+/** Where it is remembered that a device passed. @param {Device} device */
+async function placeOf({ adapter, module, storage }) {
+  const { store } = await openStore(storage, 0);
+  return { store, name: `passed-${await sha256(new TextEncoder().encode(JSON.stringify([adapter, navigator.userAgent, module])))}` };
+}
+
+/** A device that failed later is to be tested again. @param {Device} device */
+export async function forget(device) {
+  const { store, name } = await placeOf(device);
+  await store.delete(device.model, name).catch(() => undefined);
+}
+
 /**
  * The margin, in logits, below which a choice of the device is to be made again; 0 if the model tells no margins. Rejects with `E_SELF_TEST` if the worker's device does not give what the model's manifest says.
  * @param {import("./client.js").Client} client a worker with the model loaded
- * @param {{ model: string, adapter: string, software: boolean, module: string, storage: import("./types").Storage }} what model and module by their hashes
+ * @param {Device} device
  * @param {AbortSignal | undefined} signal
  * @returns {Promise<number>}
  */
-export async function verify(client, { model, adapter, software, module, storage }, signal) {
-  const { store } = await openStore(storage, 0);
-  const name = `passed-${await sha256(new TextEncoder().encode(JSON.stringify([adapter, navigator.userAgent, module])))}`;
+export async function verify(client, device, signal) {
+  const { model, software } = device;
+  const { store, name } = await placeOf(device);
   const known = await store.get(model, name).catch(() => null);
   const guard = known ? Number(new TextDecoder().decode(known)) : NaN;
   if (guard >= 0) return guard;

@@ -71,6 +71,12 @@ export function memoryOf(manifest) {
   return values * 4 + manifest.size + 48 * 1024 * 1024;
 }
 
+/** Who names a store that lasts wants that one or none. @param {import("./types").Storage | undefined} storage */
+const insists = (storage) => storage === "cache" || storage === "opfs";
+
+/** @param {number} bytes @param {unknown} [cause] */
+const noRoom = (bytes, cause) => failure("E_QUOTA", `the browser has no room to store ${(bytes / 1e6).toFixed(1)} MB of the model`, { cause });
+
 /** Counts bytes over all chunks; what it tells never decreases. */
 class Progress {
   /** @type {Map<string, number>} */ #counts = new Map();
@@ -121,6 +127,7 @@ export async function loadChunks(model, how) {
     }
     let store = opened.store;
     if (store.kind !== "memory" && !(await hasRoom(missing))) {
+      if (insists(how.storage)) throw noRoom(missing);
       how.onNotice?.(NO_ROOM);
       store = memoryStore;
     }
@@ -133,13 +140,13 @@ export async function loadChunks(model, how) {
 
 /**
  * @param {Model} model @param {Store[]} from @param {Store} to @param {Progress} progress
- * @param {{ signal?: AbortSignal | undefined, onNotice?: (notice: string) => void }} how
+ * @param {{ storage?: import("./types").Storage, signal?: AbortSignal | undefined, onNotice?: (notice: string) => void }} how
  */
 async function gather(model, from, to, progress, how) {
   const chunks = distinct(model.manifest);
   /** @type {Map<string, Uint8Array<ArrayBuffer>>} */
   const found = new Map();
-  const keeper = { store: to };
+  const keeper = { store: to, insists: insists(how.storage) };
   const failed = new AbortController();
   const signal = how.signal ? AbortSignal.any([how.signal, failed.signal]) : failed.signal;
   const work = async () => {
@@ -175,7 +182,7 @@ async function fromStores(model, chunk, from, progress) {
 
 /**
  * A chunk from the site; a damaged one is fetched once more, past every cache. Stored when it is whole.
- * @param {Model} model @param {import("./types").Chunk} chunk @param {{ store: Store }} keeper
+ * @param {Model} model @param {import("./types").Chunk} chunk @param {{ store: Store, insists: boolean }} keeper
  * @param {Progress} progress @param {AbortSignal} signal @param {((notice: string) => void) | undefined} onNotice
  */
 async function fromSite(model, chunk, keeper, progress, signal, onNotice) {
@@ -195,7 +202,8 @@ async function fromSite(model, chunk, keeper, progress, signal, onNotice) {
   await breathe();
   try {
     await keeper.store.put(model.hash, chunk.sha256, bytes);
-  } catch {
+  } catch (cause) {
+    if (keeper.insists) throw noRoom(bytes.length, cause);
     if (keeper.store.kind !== "memory") onNotice?.(NO_ROOM);
     keeper.store = memoryStore;
     await memoryStore.put(model.hash, chunk.sha256, bytes);

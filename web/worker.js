@@ -11,9 +11,9 @@
  * @typedef {typeof import("./wasm/earl_cpu_full.js")} FullModule
  */
 import { breathe } from "./breathe.js";
-import { EarlError, failure, problemOf } from "./errors.js";
+import { EarlError, errorOf, failure, problemOf } from "./errors.js";
 import { runFull } from "./full.js";
-import { countWork, takeWork, watchDevices } from "./gpu.js";
+import { complaints, countWork, takeWork, watchDevices } from "./gpu.js";
 import { Referee } from "./guard.js";
 import { runEdit } from "./run.js";
 import { selfTest } from "./selftest.js";
@@ -28,8 +28,8 @@ let referee = null;
 let full = null;
 /** The message being answered. @type {number | null} */
 let current = null;
-/** Set when the device is gone: nothing can be answered any more. @type {EarlError | null} */
-let lost = null;
+/** Set when the device is gone or the module has stopped: nothing can be answered any more. @type {EarlError | null} */
+let ended = null;
 /** Edits that are to end at their next token. @type {Set<number>} */
 const stopped = new Set();
 
@@ -57,15 +57,18 @@ async function work(message) {
   stopped.delete(id);
 }
 
-/** The answer in progress would be waited for for ever. @param {string} why */
-function lose(why) {
-  lost = failure("E_DEVICE_LOST", `the graphics device was lost: ${why}`);
-  if (current !== null) post({ type: "error", id: current, problem: problemOf(lost) });
+/** The answer in progress would be waited for for ever. @param {EarlError} error */
+function fail(error) {
+  ended ??= error;
+  if (current !== null) post({ type: "error", id: current, problem: problemOf(error) });
 }
+
+/** A device that complained, of a shader that does not compile say, may have computed anything. */
+const complaint = () => failure("E_SHADER", `the graphics device complained: ${complaints[0]}`);
 
 /** @param {Exclude<ToWorker, { type: "stop" }>} message */
 async function answer(message) {
-  if (lost) throw lost;
+  if (ended) throw ended;
   if (message.type === "start") return start(message.use, message.full);
   if (!wasm) throw failure("E_STATE", "no module is started");
   if (message.type === "load") {
@@ -91,7 +94,10 @@ async function answer(message) {
     begin: (recipe) => post({ type: "begin", id, recipe }),
     token: (token) => post({ type: "token", id, token }),
     paint: (rect, bitmap) => post({ type: "paint", id, rect, bitmap }, [bitmap]),
-    ran: (ran) => post({ type: "ran", id, ran: { ...ran, device: takeWork() } }, [ran.rgba.buffer, ran.source.buffer, ran.edited.buffer]),
+    ran: (ran) => {
+      if (complaints.length > 0) throw complaint();
+      post({ type: "ran", id, ran: { ...ran, device: takeWork() } }, [ran.rgba.buffer, ran.source.buffer, ran.edited.buffer]);
+    },
   };
   if (model) return runEdit(wasm, model, picture, options, tell, referee);
   if (!full) throw failure("E_STATE", "no model is loaded");
@@ -109,7 +115,7 @@ async function start(use, full) {
     wasm = found;
     return "";
   }
-  watchDevices(lose);
+  watchDevices((why) => fail(failure("E_DEVICE_LOST", `the graphics device was lost: ${why}`)));
   countWork();
   const url = full ? new URL("./wasm/earl_gpu_full_bg.wasm", import.meta.url) : new URL("./wasm/earl_gpu_bg.wasm", import.meta.url);
   const [gpu, response] = await Promise.all([full ? import("./wasm/earl_gpu_full.js") : import("./wasm/earl_gpu.js"), fetch(url)]);
@@ -121,6 +127,13 @@ async function start(use, full) {
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+// A module that stops between two promises rejects none: whoever waits is told all the same, and who asks next.
+self.addEventListener("error", (event) => {
+  if (!(event.error instanceof WebAssembly.RuntimeError)) return;
+  event.preventDefault();
+  fail(errorOf(readable(event.error)));
+});
+
 /** @param {unknown} error @returns {Problem} */
 function readable(error) {
   if (error instanceof EarlError) return problemOf(error);
@@ -128,6 +141,7 @@ function readable(error) {
     const { code, message, hint, word, near } = /** @type {Problem} */ (error);
     return problemOf(failure(code, message, { hint, word: word ?? undefined, near: near ?? [] }));
   }
+  if (error instanceof WebAssembly.RuntimeError && complaints.length > 0) return problemOf(complaint());
   if (error instanceof WebAssembly.RuntimeError) return problemOf(failure("E_WASM_TRAP", `the module stopped: ${error.message}`));
   if (error instanceof RangeError) return problemOf(failure("E_OUT_OF_MEMORY", `the browser gave no memory: ${error.message}`));
   return problemOf(failure("E_WORKER", error instanceof Error ? error.message : String(error)));

@@ -512,6 +512,22 @@ describe("input and errors", () => {
     assert.equal(code, "E_TAINTED");
   });
 
+  test("W29, W41 no memory for a picture is E_OUT_OF_MEMORY, a canvas that can't be drawn E_IMAGE_DECODE; the next edit works", async () => {
+    const found = await page.evaluate(async () => {
+      const { prototype } = OffscreenCanvasRenderingContext2D;
+      const original = prototype.getImageData;
+      const image = await createImageBitmap(football.image);
+      const faults = [];
+      for (const error of [new RangeError("Array buffer allocation failed"), new DOMException("gone", "InvalidStateError"), null]) {
+        if (error) prototype.getImageData = () => { throw error; };
+        faults.push(await t.fault(() => editor.edit({ ...football, image })));
+        prototype.getImageData = original;
+      }
+      return faults.map(({ code, name, retryable }) => [code, name, retryable]);
+    });
+    assert.deepEqual(found, [["E_OUT_OF_MEMORY", "EarlMemoryError", true], ["E_IMAGE_DECODE", "EarlInputError", false], ["none", "", false]]);
+  });
+
   test("W28 no adapter, no WebGPU: the CPU with the reason; WebGPU asked for is E_NO_BACKEND", async () => {
     const found = await page.evaluate(async () => {
       const auto = await t.create({ backend: "auto" });

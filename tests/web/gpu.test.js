@@ -29,6 +29,10 @@ before(async () => {
 });
 after(() => on.close());
 
+/** Shaders that do not compile. */
+const BROKEN_SHADERS = `const make = GPUDevice.prototype.createShaderModule;
+  GPUDevice.prototype.createShaderModule = function (what) { return make.call(this, { ...what, code: what.code + "\\nthis is no shader" }); };`;
+
 /** Of the WebGPU module, as a passed self-test is remembered by it. */
 const module = createHash("sha256").update(readFileSync(join(site, "web/wasm/earl_gpu_bg.wasm"))).digest("hex");
 
@@ -44,12 +48,7 @@ async function edit(workerUrl, { backend, passed = false, deviceMs = 400_000 }) 
     const t = await import("/test/tools.js");
     (await import("/web/verify.js")).LIMITS.deviceMs = deviceMs;
     navigator.gpu.requestAdapter = async () => ({ info: { vendor: "test", architecture: "test", device: "", description: "" } });
-    if (passed) {
-      const { modelHash } = await t.api.capabilities({ model: "/models/tiny/" });
-      const what = JSON.stringify(["test,test,,", navigator.userAgent, module]);
-      const name = `passed-${await t.hash(new Blob([what]))}`;
-      await (await caches.open("earl-weights-v1")).put(`/.earl/${modelHash}/${name}`, new Response("1"));
-    }
+    if (passed) await t.pretendPassed(module);
     const started = performance.now();
     const editor = await t.create({ workerUrl, backend });
     const opened = { backend: editor.info.backend, reason: editor.info.reason, ms: Math.round(performance.now() - started) };
@@ -57,10 +56,9 @@ async function edit(workerUrl, { backend, passed = false, deviceMs = 400_000 }) 
     editor.addEventListener("statechange", ({ detail }) => states.push(detail.state));
     const indices = [];
     const result = await editor.edit({ image: await t.scene(0), instruction, onToken: ({ index }) => indices.push(index) });
-    const stored = await (await caches.open("earl-weights-v1")).keys();
     return {
       opened, states, indices, tokens: result.tokens, pixels: await t.hash(new Blob([result.data.data])), determinism: result.determinism,
-      backend: result.backend, reason: editor.info.reason, workers: editor.stats().workers, passed: stored.filter(({ url }) => url.includes("/passed-")).length,
+      backend: result.backend, reason: editor.info.reason, workers: editor.stats().workers, passed: await t.passes(),
       ms: Math.round(performance.now() - started),
     };
   }, { workerUrl, backend, passed, deviceMs, instruction: INSTRUCTION, module });
@@ -70,8 +68,7 @@ async function edit(workerUrl, { backend, passed = false, deviceMs = 400_000 }) 
 
 describe("a broken device", () => {
   for (const [fault, script] of /** @type {const} */ ([
-    ["shaders that do not compile", `const make = GPUDevice.prototype.createShaderModule;
-      GPUDevice.prototype.createShaderModule = function (what) { return make.call(this, { ...what, code: what.code + "\\nthis is no shader" }); };`],
+    ["shaders that do not compile", BROKEN_SHADERS],
     ["a wrong constant", `const make = GPUDevice.prototype.createShaderModule;
       GPUDevice.prototype.createShaderModule = function (what) { return make.call(this, { ...what, code: what.code.replace(/const SCALE = [^;]+;/, "const SCALE = 1.0f;") }); };`],
     ["no answer at all", "GPUQueue.prototype.submit = function () {};"],
@@ -91,6 +88,45 @@ describe("a broken device", () => {
       assert.deepEqual([found.determinism, found.passed], ["reference", 0]);
     });
   }
+
+  test("W26, W41 a device that passed before and now complains in an edit: E_SHADER; tried again, it is tested anew and the CPU edits", async () => {
+    const page = await on.fresh();
+    page.setDefaultTimeout(0);
+    const late = `const post = self.postMessage.bind(self);
+      self.postMessage = (message, ...rest) => {
+        post(message, ...rest);
+        if (message.type === "begin") { ${BROKEN_SHADERS} }
+      };`;
+    // The second worker's shaders are broken from the start, as those of a driver that changed.
+    let workers = 0;
+    const workerUrl = on.worker("late", "");
+    on.server.spoil.set("/test/late.js", () => Buffer.from(workers++ === 0 ? late : BROKEN_SHADERS));
+    const found = await page.evaluate(async ({ workerUrl, instruction, module }) => {
+      const t = await import("/test/tools.js");
+      navigator.gpu.requestAdapter = async () => ({ info: { vendor: "test", architecture: "test", device: "", description: "" } });
+      await t.pretendPassed(module);
+      const editor = await t.create({ workerUrl, backend: "auto" });
+      const opened = editor.info.backend;
+      const image = await t.scene(0);
+      const error = await t.fault(() => editor.edit({ image, instruction }));
+      const passes = await t.passes();
+      const again = await editor.edit({ image, instruction });
+      return { opened, error, passes, backend: again.backend, reason: editor.info.reason, tokens: again.tokens };
+    }, { workerUrl, instruction: INSTRUCTION, module });
+    const { code, name, retryable, hint } = found.error;
+    assert.deepEqual([found.opened, code, name, retryable, found.passes], ["webgpu", "E_SHADER", "EarlDeviceError", true, 0], found.error.message);
+    assert.match(hint, /tested anew/);
+    assert.equal(found.backend, "cpu");
+    assert.match(found.reason ?? "", /^E_(SHADER|SELF_TEST): /);
+    assert.deepEqual(found.tokens, right.tokens);
+    // Who asks for WebGPU hears what is wrong with it.
+    const asked = await page.evaluate(async (workerUrl) => {
+      const t = await import("/test/tools.js");
+      return t.fault(() => t.create({ workerUrl, backend: "webgpu" }));
+    }, workerUrl);
+    assert.ok(["E_SHADER", "E_SELF_TEST"].includes(asked.code), asked.code);
+    await page.context().close();
+  });
 
   test("W28 a browser that refuses the device: the CPU edits, and the reason is told", async () => {
     const refused = "GPUAdapter.prototype.requestDevice = async () => { throw new DOMException('no device for this page', 'OperationError'); };";

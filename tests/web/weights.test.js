@@ -154,6 +154,7 @@ describe("cut and damaged", () => {
     ["a name with a path", "manifest.json", { change: manifestWith(({ chunks }) => (chunks[0].sha256 = `../../${first.sha256}`)) }, "E_FORMAT"],
     ["a newer version", "manifest.json", { change: manifestWith((copy) => (copy.version = 2)) }, "E_VERSION"],
     ["no JSON", "manifest.json", { change: () => Buffer.from("<html>") }, "E_FORMAT"],
+    ["a missing tensor", "manifest.json", { change: manifestWith(({ tensors }) => tensors.shift()) }, "E_TENSOR_MISSING"],
     ["a tensor outside the stream", "manifest.json", { change: manifestWith(({ tensors }) => (tensors[0].offset = 2 ** 40)) }, "E_FORMAT"],
   ])) {
     test(`W18 ${what} is ${code}; nothing bad is stored`, async () => {
@@ -248,6 +249,53 @@ describe("cut and damaged", () => {
       assert.equal(on.server.count("chunks/"), before, "the page's second editor finds it in memory");
       await context.close();
     }
+  });
+
+  test("W20, W41 who insists on storage gets E_QUOTA where there is no room, before any download or in it, and the model once there is", async () => {
+    for (const storage of ["cache", "opfs"]) {
+      const page = await on.fresh();
+      const before = on.server.count("chunks/");
+      const found = await page.evaluate(async (storage) => {
+        const { create, fault } = await import("/test/tools.js");
+        const { estimate } = navigator.storage;
+        navigator.storage.estimate = async () => ({ quota: 5e6, usage: 0 });
+        const early = await fault(() => create({ storage }));
+        navigator.storage.estimate = estimate;
+        const [type, name] = storage === "cache" ? [Cache, "put"] : [FileSystemFileHandle, "createWritable"];
+        const own = type.prototype[name];
+        type.prototype[name] = async () => { throw new DOMException("full", "QuotaExceededError"); };
+        const late = await fault(() => create({ storage }));
+        type.prototype[name] = own;
+        return { early, late, mended: await fault(() => create({ storage })) };
+      }, storage);
+      for (const { code, name, retryable, hint } of [found.early, found.late]) {
+        assert.deepEqual([code, name, retryable], ["E_QUOTA", "EarlMemoryError", true], storage);
+        assert.match(hint, /storage: "memory"/);
+      }
+      assert.match(found.early.message, /8\.\d MB/);
+      assert.equal(found.mended.code, "none");
+      assert.ok(on.server.count("chunks/") - before <= 2 * chunkCount, "without room nothing is asked for");
+      await close(page);
+    }
+  });
+
+  test("W15, W41 models that can't be removed are E_STATE; where storage is denied there are none", async () => {
+    const page = await on.fresh();
+    await works(page);
+    const found = await page.evaluate(async () => {
+      const { api, fault } = await import("/test/tools.js");
+      const own = Cache.prototype.delete;
+      const failing = async (name) => {
+        Cache.prototype.delete = async () => { throw new DOMException("no", name); };
+        const error = await fault(() => api.purge());
+        Cache.prototype.delete = own;
+        return error;
+      };
+      return [await failing("InvalidStateError"), await failing("SecurityError"), await fault(() => api.purge())];
+    });
+    assert.deepEqual(found.map(({ code, retryable }) => [code, retryable]), [["E_STATE", true], ["none", false], ["none", false]]);
+    assert.match(found[0]?.hint ?? "", /tabs/);
+    await close(page);
   });
 
   test("W15 purge frees what is stored, but what is to be kept", async () => {
