@@ -12,8 +12,8 @@ use burn::tensor::{Device, Int};
 
 use crate::precision::{Matmul, set_matmul};
 use crate::{
-    AdamW, Matrix, Muon, NO_ROW, Packing, Segment, adamw, attention, cross_entropy, gather_sum,
-    linear, muon, packed_attention, rms_norm, rope, swiglu,
+    AdamW, Convolution, GroupNorm, Matrix, Muon, NO_ROW, Packing, Segment, adamw, attention,
+    cross_entropy, gather_sum, group_norm, linear, muon, packed_attention, rms_norm, rope, swiglu,
 };
 
 /// One operation at one shape.
@@ -81,6 +81,7 @@ pub fn run(repeats: usize, filter: &str) -> Vec<BenchRow> {
     if "muon".starts_with(filter) {
         rows.push(bench.muon(&[[192, 192], [192, 64], [192, 512], [512, 192]]));
     }
+    rows.extend(pictures(repeats, filter));
     if "decode".starts_with(filter) {
         rows.extend(decode(repeats));
     }
@@ -356,4 +357,48 @@ fn decode(repeats: usize) -> [BenchRow; 3] {
         row("decode swiglu, one position, 100 times".into(), gate),
         row("decode attention, one position over 150, 100 times".into(), look),
     ]
+}
+
+/// What a convolutional tokenizer is made of, forward only.
+fn pictures(repeats: usize, filter: &str) -> Vec<BenchRow> {
+    let mut rows = Vec::new();
+    if "conv2d".starts_with(filter) {
+        rows.extend([[64, 128], [128, 64], [256, 16]].map(|shape| convolution(repeats, shape)));
+    }
+    if "group_norm".starts_with(filter) {
+        rows.push(group_normal(repeats, [1, 64, 128, 128]));
+    }
+    rows
+}
+
+/// As many maps out as in, three by three, over a picture of `side`².
+fn convolution(repeats: usize, [maps, side]: [usize; 2]) -> BenchRow {
+    let device = Device::flex();
+    let x: Tensor<4> = fill([1, maps, side, side], 0.1, &device);
+    let weight: Tensor<4> = fill([maps, maps, 3, 3], 0.2, &device);
+    let bias: Tensor<1> = fill([maps], 0.3, &device);
+    let packed = Convolution::new(weight.clone(), Some(bias.clone()));
+    let walk = packed.same();
+    let plain = |()| {
+        drop(crate::conv2d::plain(x.clone(), weight.clone(), Some(bias.clone()), None, walk));
+    };
+    let fused = |()| drop(packed.forward(x.clone(), None, walk));
+    let name = format!("conv2d {maps} maps of {side} × {side} by 3 × 3");
+    row(name, race(repeats, || (), plain, fused))
+}
+
+/// With scale and shift at an eighth of the size, and `silu`.
+fn group_normal(repeats: usize, shape: [usize; 4]) -> BenchRow {
+    let device = Device::flex();
+    let [batch, maps, height, width] = shape;
+    let x: Tensor<4> = fill(shape, 0.1, &device);
+    let [gain, bias] = [0.2, 0.3].map(|phase| fill([maps], phase, &device));
+    let spatial =
+        [0.4, 0.5].map(|phase| fill([batch, maps, height / 8, width / 8], phase, &device));
+    let norm = GroupNorm { groups: 32, eps: 1e-6, silu: true };
+    let run = |of: fn(_, _, _, _, _) -> Tensor<4>| {
+        drop(of(x.clone(), gain.clone(), bias.clone(), Some(spatial.clone()), norm));
+    };
+    let times = race(repeats, || (), |()| run(crate::group_norm::plain), |()| run(group_norm));
+    row(format!("group_norm {shape:?} with scale, shift and silu"), times)
 }

@@ -46,6 +46,7 @@ mod adamw;
 mod attention;
 #[cfg(feature = "flex")]
 pub mod bench;
+mod conv2d;
 mod cross_entropy;
 mod decode_block;
 #[cfg(feature = "wgpu")]
@@ -54,11 +55,12 @@ mod device;
 mod fused;
 mod gather_sum;
 mod greedy;
+mod group_norm;
 mod linear;
 #[cfg(not(target_family = "wasm"))]
 pub mod mapped;
-pub mod memory;
 mod muon;
+mod nearest;
 mod norm;
 mod packed_attention;
 pub mod precision;
@@ -73,12 +75,15 @@ mod testing;
 
 pub use adamw::{AdamW, adamw};
 pub use attention::attention;
+pub use conv2d::{Convolution, Walk};
 pub use cross_entropy::cross_entropy;
 pub use decode_block::{BlockMaps, BlockShape, DecodeBlock, Seen};
 pub use gather_sum::{NO_ROW, gather_sum};
 pub use greedy::greedy;
+pub use group_norm::{GroupNorm, group_norm};
 pub use linear::{linear, linear_tied};
 pub use muon::{Matrix, Muon, muon};
+pub use nearest::nearest;
 pub use norm::sum_of_squares;
 pub use packed_attention::{Packing, Segment, packed_attention};
 pub use quant_linear::{PackedMatrix, quant_linear};

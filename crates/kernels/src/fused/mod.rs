@@ -18,9 +18,11 @@ pub(crate) mod adamw;
 pub(crate) mod attention;
 mod attention_backward;
 mod attention_few;
+pub(crate) mod conv2d;
 pub(crate) mod cross_entropy;
 pub(crate) mod gather_sum;
 mod gemm;
+pub(crate) mod group_norm;
 pub(crate) mod linear;
 #[cfg(target_arch = "x86_64")]
 mod mixed;

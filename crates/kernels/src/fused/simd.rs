@@ -18,6 +18,8 @@ pub(crate) trait Simd: Copy {
     type V: Copy;
     /// Floats in a register.
     const LANES: usize;
+    /// Rows of two vectors each that the registers hold beside what is added to them.
+    const ROWS: usize;
 
     fn splat(self, x: f32) -> Self::V;
     /// # Safety
@@ -134,6 +136,7 @@ fn zip(a: [f32; 8], b: [f32; 8], f: impl Fn(f32, f32) -> f32) -> [f32; 8] {
 impl Simd for Portable {
     type V = [f32; 8];
     const LANES: usize = 8;
+    const ROWS: usize = 3; // a vector takes two of sixteen registers
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {

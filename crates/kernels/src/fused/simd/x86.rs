@@ -9,7 +9,7 @@ use core::arch::x86_64::*;
 
 /// Implements [`Simd`] by intrinsics that share a prefix.
 macro_rules! simd_x86 {
-    ($(#[$doc:meta])* $name:ident, $v:ty, $lanes:literal, {
+    ($(#[$doc:meta])* $name:ident, $v:ty, $lanes:literal, $rows:literal, {
         load: $load:ident, store: $store:ident, splat: $splat:ident,
         add: $add:ident, sub: $sub:ident, mul: $mul:ident, div: $div:ident,
         max: $max:ident, min: $min:ident, sqrt: $sqrt:ident, fma: $fma:ident,
@@ -31,6 +31,7 @@ macro_rules! simd_x86 {
         impl Simd for $name {
             type V = $v;
             const LANES: usize = $lanes;
+            const ROWS: usize = $rows;
 
             #[inline(always)]
             fn splat(self, x: f32) -> $v {
@@ -93,7 +94,7 @@ macro_rules! simd_x86 {
 
 simd_x86!(
     /// AVX-512 F.
-    Avx512, __m512, 16, {
+    Avx512, __m512, 16, 14, {
         load: _mm512_loadu_ps, store: _mm512_storeu_ps, splat: _mm512_set1_ps,
         add: _mm512_add_ps, sub: _mm512_sub_ps, mul: _mm512_mul_ps, div: _mm512_div_ps,
         max: _mm512_max_ps, min: _mm512_min_ps, sqrt: _mm512_sqrt_ps, fma: _mm512_fmadd_ps,
@@ -112,7 +113,7 @@ simd_x86!(
 
 simd_x86!(
     /// AVX2 and FMA.
-    Avx2, __m256, 8, {
+    Avx2, __m256, 8, 6, {
         load: _mm256_loadu_ps, store: _mm256_storeu_ps, splat: _mm256_set1_ps,
         add: _mm256_add_ps, sub: _mm256_sub_ps, mul: _mm256_mul_ps, div: _mm256_div_ps,
         max: _mm256_max_ps, min: _mm256_min_ps, sqrt: _mm256_sqrt_ps, fma: _mm256_fmadd_ps,
@@ -156,6 +157,7 @@ macro_rules! as_inside {
 impl Simd for Unfused {
     type V = __m256;
     const LANES: usize = Avx2::LANES;
+    const ROWS: usize = Avx2::ROWS;
 
     as_inside! { add(a, b); sub(a, b); mul(a, b); div(a, b); max(a, b); min(a, b); sqrt(x);
     keep_from(x, floor, value); scale_by_low_bits(value, shifted); }

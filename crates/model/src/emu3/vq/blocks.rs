@@ -7,30 +7,25 @@ use super::super::config::{Emu3VqConfig, GROUPS, LATENT};
 use super::super::load::Loader;
 use crate::checkpoint::HostTensor;
 use crate::error::ModelError;
-use burn::tensor::activation::silu;
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::{ConvOptions, PadMode};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
+use burn::tensor::activation::{silu, softmax};
+use earl_kernels::{Convolution, GroupNorm, Walk, group_norm};
 
 /// Added to the variance in every group norm.
 const GROUP_NORM_EPS: f64 = 1e-6;
 /// Added to the variance in every batch norm.
 const BATCH_NORM_EPS: f32 = 1e-5;
 
-/// A convolution that keeps the picture's size, unless it halves it.
+/// A convolution that keeps the picture's size, halves or doubles it.
 #[derive(Debug)]
-pub(super) struct Conv {
-    /// `[out, in, kernel, kernel]`
-    weight: Tensor<4>,
-    /// `[out]`
-    bias: Option<Tensor<1>>,
-}
+pub(super) struct Conv(Convolution);
 
 impl Conv {
     /// A published two-dimensional convolution.
     pub(super) fn load(loader: &Loader, name: &str) -> Result<Self, ModelError> {
         let weight = loader.tensor(&format!("{name}.weight"))?;
-        Ok(Self { weight, bias: Some(loader.tensor(&format!("{name}.bias"))?) })
+        let bias = loader.tensor(&format!("{name}.bias"))?;
+        Ok(Self(Convolution::new(weight, Some(bias))))
     }
 
     /// A published convolution over time that sees the same picture at all of `taps`: their sum.
@@ -42,23 +37,27 @@ impl Conv {
     ) -> Result<Self, ModelError> {
         let weight = fold(&loader.host(&format!("{name}.weight"))?, taps)?;
         let bias = with_bias.then(|| loader.tensor(&format!("{name}.bias"))).transpose()?;
-        Ok(Self { weight: loader.upload(weight)?, bias })
+        Ok(Self(Convolution::new(loader.upload(weight)?, bias)))
     }
 
     /// `[batch, in, height, width]` → `[batch, out, height, width]`.
     pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let around = (self.weight.dims()[2] - 1) / 2;
-        self.run(x, 1, around)
+        self.0.forward(x, None, self.0.same())
+    }
+
+    /// What [`Conv::forward`] gives, added to `shortcut`.
+    pub(super) fn onto(&self, shortcut: Tensor<4>, x: Tensor<4>) -> Tensor<4> {
+        self.0.forward(x, Some(shortcut), self.0.same())
     }
 
     /// Every second place, after a row and a column of zeros at the bottom and the right alone.
     pub(super) fn halving(&self, x: Tensor<4>) -> Tensor<4> {
-        self.run(x.pad([(0, 1), (0, 1)], PadMode::Constant(0.0)), 2, 0)
+        self.0.forward(x, None, Walk { repeat: 1, padding: [0, 1], stride: 2 })
     }
 
-    fn run(&self, x: Tensor<4>, stride: usize, around: usize) -> Tensor<4> {
-        let options = ConvOptions::new([stride; 2], [around; 2], [1; 2], 1);
-        conv2d(x, self.weight.clone(), self.bias.clone(), options)
+    /// Of the picture with every place repeated down and across.
+    pub(super) fn doubling(&self, x: Tensor<4>) -> Tensor<4> {
+        self.0.forward(x, None, Walk { repeat: 2, ..self.0.same() })
     }
 }
 
@@ -99,34 +98,22 @@ impl Norm {
 
     /// `x` of any size; `latent`: `[batch, LATENT, rows, columns]`, read by spatial norms alone.
     pub(super) fn forward(&self, x: Tensor<4>, latent: Option<&Tensor<4>>) -> Tensor<4> {
-        let [batch, channels, height, width] = x.dims();
-        let x = x.reshape([batch, GROUPS, channels / GROUPS * height * width]);
-        let x = x.clone() - x.mean_dim(2);
-        let variance = x.clone().square().mean_dim(2); // [batch, GROUPS, 1]
-        let x = x / variance.add_scalar(GROUP_NORM_EPS).sqrt();
-        let each = |values: &Tensor<1>| values.clone().reshape([1, channels, 1, 1]);
-        let x = x.reshape([batch, channels, height, width]) * each(&self.gain) + each(&self.bias);
-        match (&self.spatial, latent) {
-            (Some((scale, shift)), Some(latent)) => {
-                // 1×1 convolutions commute with repeating places: convolve small, then resize.
-                let resized = |conv: &Conv| nearest(conv.forward(latent.clone()), height, width);
-                x * resized(scale) + resized(shift)
-            }
-            _ => x,
-        }
+        self.run(x, latent, false)
     }
-}
 
-/// Resizes by repeating places: place `i` shows `⌊i · before / after⌋`.
-pub(super) fn nearest(x: Tensor<4>, height: usize, width: usize) -> Tensor<4> {
-    let [_, _, rows, columns] = x.dims();
-    let device = x.device();
-    let pick = |before: usize, after: usize| {
-        let at: Vec<i32> = (0..after).map(|place| (place * before / after) as i32).collect();
-        Tensor::<1, Int>::from_data(TensorData::new(at, [after]), &device)
-    };
-    let x = if rows == height { x } else { x.select(2, pick(rows, height)) };
-    if columns == width { x } else { x.select(3, pick(columns, width)) }
+    /// [`Norm::forward`], then `silu`.
+    pub(super) fn silu(&self, x: Tensor<4>, latent: Option<&Tensor<4>>) -> Tensor<4> {
+        self.run(x, latent, true)
+    }
+
+    fn run(&self, x: Tensor<4>, latent: Option<&Tensor<4>>, silu: bool) -> Tensor<4> {
+        // 1×1 convolutions commute with repeating places: convolve small, then resize.
+        let spatial = self.spatial.as_ref().zip(latent).map(|((scale, shift), latent)| {
+            [scale, shift].map(|conv| conv.forward(latent.clone()))
+        });
+        let norm = GroupNorm { groups: GROUPS, eps: GROUP_NORM_EPS, silu };
+        group_norm(x, self.gain.clone(), self.bias.clone(), spatial, norm)
+    }
 }
 
 /// Two normalised convolutions beside a shortcut.
@@ -159,12 +146,12 @@ impl ResBlock {
     }
 
     pub(super) fn forward(&self, x: Tensor<4>, latent: Option<&Tensor<4>>) -> Tensor<4> {
-        let h = self.conv1.forward(silu(self.norm1.forward(x.clone(), latent)));
-        let h = self.conv2.forward(silu(self.norm2.forward(h, latent)));
-        match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x) + h,
-            None => x + h,
-        }
+        let h = self.conv1.forward(self.norm1.silu(x.clone(), latent));
+        let shortcut = match &self.shortcut {
+            Some(shortcut) => shortcut.forward(x),
+            None => x,
+        };
+        self.conv2.onto(shortcut, self.norm2.silu(h, latent))
     }
 }
 
@@ -193,14 +180,12 @@ impl AttentionBlock {
     pub(super) fn forward(&self, x: Tensor<4>, latent: Option<&Tensor<4>>) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
         let normed = self.norm.forward(x.clone(), latent);
-        let places = |map: &Conv| {
-            let y = map.forward(normed.clone()).reshape([batch, channels, height * width]);
-            y.swap_dims(1, 2).unsqueeze_dim::<4>(2) // [batch, places, 1, channels]
-        };
-        let mixed =
-            earl_kernels::attention(places(&self.q), places(&self.k), places(&self.v), None, false);
-        let mixed = mixed.reshape([batch, height * width, channels]).swap_dims(1, 2);
-        x + self.proj_out.forward(mixed.reshape([batch, channels, height, width]))
+        // [batch, channels, places]
+        let [q, k, v] = [&self.q, &self.k, &self.v]
+            .map(|map| map.forward(normed.clone()).reshape([batch, channels, height * width]));
+        let scores = q.swap_dims(1, 2).matmul(k).div_scalar((channels as f64).sqrt());
+        let mixed = v.matmul(softmax(scores, 2).swap_dims(1, 2));
+        self.proj_out.onto(x, mixed.reshape([batch, channels, height, width]))
     }
 }
 
@@ -317,10 +302,9 @@ impl TimeRes {
     }
 
     pub(super) fn forward(&self, mut x: Tensor<4>) -> Tensor<4> {
-        for halves in &self.0 {
-            let run =
-                |h: Tensor<4>, (norm, conv): &(Affine, Conv)| conv.forward(silu(norm.forward(h)));
-            x = x.clone() + halves.iter().fold(x, run);
+        for [(norm1, conv1), (norm2, conv2)] in &self.0 {
+            let h = conv1.forward(silu(norm1.forward(x.clone())));
+            x = conv2.onto(x, silu(norm2.forward(h)));
         }
         x
     }
@@ -329,7 +313,6 @@ impl TimeRes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
 
     #[test]
     fn time_slices_are_summed() {
@@ -342,32 +325,5 @@ mod tests {
         let all = fold(&kernel, &[0, 1, 2]).unwrap();
         assert_eq!((all.shape, all.data), (vec![1, 1, 1, 2], vec![111.0, 222.0]));
         assert!(fold(&HostTensor { shape: vec![1], data: vec![0.0] }, &[0]).is_err());
-    }
-
-    #[test]
-    fn nearest_repeats_and_skips_places() {
-        let x = Tensor::<1>::from_floats([1.0, 2.0, 3.0], &Device::flex()).reshape([1, 1, 1, 3]);
-        let values = |x: Tensor<4>| x.into_data().try_into_vec::<f32>().unwrap();
-        assert_eq!(values(nearest(x.clone(), 1, 6)), [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]);
-        assert_eq!(values(nearest(x.clone(), 1, 4)), [1.0, 1.0, 2.0, 3.0]);
-        assert_eq!(values(nearest(x, 2, 2)), [1.0, 2.0, 1.0, 2.0]);
-    }
-    /// The fixtures' heads are narrow; the published tokenizer has one of 1,024 over 1,024 places.
-    #[test]
-    fn one_head_as_wide_as_the_published_one_is_softmax_times_values() {
-        use burn::tensor::activation::softmax;
-        let (places, channels) = (1024, 1024);
-        let noise = |phase: f32| {
-            let value = |at: usize| (at as f32 * 0.618 + phase).sin() * 0.5;
-            let values: Vec<f32> = (0..places * channels).map(value).collect();
-            Tensor::<2>::from_data(TensorData::new(values, [places, channels]), &Device::flex())
-        };
-        let [q, k, v] = [noise(0.1), noise(0.7), noise(1.9)];
-        let head = |x: &Tensor<2>| x.clone().reshape([1, places, 1, channels]);
-        let got = earl_kernels::attention(head(&q), head(&k), head(&v), None, false);
-        let scores = q.matmul(k.transpose()).div_scalar((channels as f64).sqrt());
-        let want = softmax(scores, 1).matmul(v);
-        let apart = (got.reshape([places, channels]) - want).abs().max().into_scalar::<f32>();
-        assert!(apart < 1e-4, "{apart}");
     }
 }

@@ -3,7 +3,7 @@
 use super::super::config::Emu3VqConfig;
 use super::super::load::Loader;
 use super::Watch;
-use super::blocks::{Conv, Level, Middle, Norm, TimeRes, nearest};
+use super::blocks::{Conv, Level, Middle, Norm, TimeRes};
 use crate::error::ModelError;
 use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
@@ -65,11 +65,10 @@ impl Decoder {
         for (at, (level, double)) in self.levels.iter().enumerate().rev() {
             h = level.forward(h, latent);
             if let Some(double) = double {
-                let [_, _, height, width] = h.dims();
-                h = double.forward(nearest(h, height * 2, width * 2));
+                h = double.doubling(h);
                 watch(&format!("dec.up.{at}"), &h);
             }
         }
-        self.conv_out.forward(silu(self.norm_out.forward(h, latent)))
+        self.conv_out.forward(self.norm_out.silu(h, latent))
     }
 }

@@ -67,7 +67,7 @@ impl Encoder {
         }
         let h = self.middle.forward(h, None);
         watch("enc.mid", &h);
-        let h = self.conv_out.forward(silu(self.norm_out.forward(h, None)));
+        let h = self.conv_out.forward(self.norm_out.silu(h, None));
         watch("enc.conv_out", &h);
         let early = silu(self.early.forward(h.clone()));
         let late = silu(self.late.forward(h));

@@ -85,8 +85,10 @@ pub(super) fn measure(args: &Args) -> Result<Value> {
         found["torch"] = rival.ask(&json!({ "do": "hello" }))?;
         found["torch"]["seconds"] = seconds(best[1]);
         let [ours, theirs] = best;
-        found["ours_over_torch"] =
-            json!({ "encode": theirs[0] / ours[0], "decode": theirs[1] / ours[1] });
+        found["ours_over_torch"] = json!({
+            "encode": theirs[0] / ours[0], "decode": theirs[1] / ours[1],
+            "both": (theirs[0] + theirs[1]) / (ours[0] + ours[1]),
+        });
     }
     Ok(found)
 }
