@@ -345,7 +345,7 @@ describe("damaged sites", () => {
   test("W18 a truncated chunk", () => refused("chunks/", (bytes) => bytes.subarray(0, bytes.length / 2), /damaged|bytes|length/));
   test("W18 a missing chunk", () => refused("chunks/", () => null, /answered 404/));
   test("W18 a manifest of a newer version", () =>
-    refused("manifest.json", (bytes) => Buffer.from(bytes.toString().replace('"version":1', '"version":2')), /version 2/));
+    refused("manifest.json", (bytes) => Buffer.from(bytes.toString().replace('"version":1', '"version":2')), /version `2`/));
   test("W18 a manifest that is no JSON", () => refused("manifest.json", () => Buffer.from("<html>"), /manifest/));
   test("W18 a manifest that lies about lengths", () =>
     refused("manifest.json", (bytes) => Buffer.from(bytes.toString().replace(/"length":(\d+)/, '"length":999999999999')), /./));
