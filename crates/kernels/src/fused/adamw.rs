@@ -5,7 +5,7 @@ use burn_flex::FlexTensor;
 
 use super::parallel::for_each;
 use super::simd::{Level, load_some, store_some, vector_fn};
-use super::{constant, contiguous, finished, floats, floats_mut, room, tensor};
+use super::{finished, floats, floats_mut, in_rows, room, tensor};
 use crate::adamw::AdamW;
 
 /// Floats in a piece of work.
@@ -19,8 +19,7 @@ pub(crate) fn adamw(
     square: Tensor<1>,
     step: &AdamW,
 ) -> [Tensor<1>; 3] {
-    let [weight, gradient] =
-        [weight, gradient].map(|given| contiguous(constant(given.into_dispatch())));
+    let [weight, gradient] = [weight, gradient].map(in_rows);
     let [mut mean, mut square] = [mean, square].map(own);
     let mut output = room(floats(&weight).len());
     if let (Some(mean), Some(square)) = (floats_mut(&mut mean), floats_mut(&mut square)) {
@@ -37,7 +36,7 @@ pub(crate) fn adamw(
 
 /// A tensor in row order that nobody else holds.
 pub(super) fn own<const D: usize>(given: Tensor<D>) -> FlexTensor {
-    let mut given = contiguous(constant(given.into_dispatch()));
+    let mut given = in_rows(given);
     if floats_mut(&mut given).is_none() {
         given = tensor(floats(&given).to_vec(), given.layout().shape().clone());
     }

@@ -15,7 +15,7 @@ use super::attention_few::{FEW, few};
 use super::gemm::{Left, Right, multiply, padded};
 use super::parallel::for_each;
 use super::simd::{Level, Simd, exp, vector_fn};
-use super::{Operation, constant, contiguous, floats, room, run, tensor};
+use super::{Operation, contiguous, floats, in_rows, room, run, tensor};
 
 /// Rows of scores made at once; with 160 keys they take 30 KiB, the size of a first-level cache.
 pub(super) const BLOCK: usize = 48;
@@ -35,7 +35,7 @@ pub(crate) fn attention(
     let [batch, seq, heads, head_dim] = q.dims();
     let [_, keys, kv_heads, _] = k.dims();
     let sizes = Sizes { batch, seq, keys, heads, kv_heads, head_dim, causal };
-    let mask = key_mask.map(|mask| contiguous(constant(mask.into_dispatch())));
+    let mask = key_mask.map(in_rows);
     run(&Attention { sizes, mask }, [q.into_dispatch(), k.into_dispatch(), v.into_dispatch()])
 }
 

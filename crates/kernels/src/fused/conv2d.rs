@@ -12,7 +12,7 @@ use burn::Tensor;
 
 use super::parallel::for_each;
 use super::simd::{Level, MAX_LANES, Simd, load_some, store_some, vector_fn};
-use super::{constant, contiguous, finished, floats, room, tensor};
+use super::{finished, floats, in_rows, room, tensor};
 use crate::conv2d::Walk;
 
 /// Products of an output added up before the next tile: what they read fits the second cache.
@@ -45,10 +45,7 @@ pub(crate) fn conv2d(
     let [rows, columns] = [walk.steps(height, side), walk.steps(width, side)];
     let shape = [batch, outputs, rows, columns];
     assert!(onto.as_ref().is_none_or(|onto| onto.dims() == shape), "conv2d: what to add up onto");
-    let flex = |tensor| contiguous(constant(tensor));
-    let x = flex(x.into_dispatch());
-    let bias = bias.map(|bias| flex(bias.into_dispatch()));
-    let onto = onto.map(|onto| flex(onto.into_dispatch()));
+    let (x, bias, onto) = (in_rows(x), bias.map(in_rows), onto.map(in_rows));
     let padded = Padded::new(floats(&x), [height, width], [rows, columns], side, walk);
     let mut output = room(batch * outputs * rows * columns);
     let job = Job {
@@ -147,7 +144,7 @@ impl Kernel {
     /// `weight`: `[out, in, side, side]`
     pub(crate) fn pack(weight: Tensor<4>) -> Self {
         let [outputs, inputs, side, _] = weight.dims();
-        let weight = contiguous(constant(weight.into_dispatch()));
+        let weight = in_rows(weight);
         let tile = outputs.div_ceil(outputs.div_ceil(largest_tile(Level::widest())));
         let depth = inputs * side * side;
         let mut packed = vec![0.0; outputs.div_ceil(tile) * depth * tile];

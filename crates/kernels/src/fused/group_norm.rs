@@ -2,11 +2,10 @@
 //! scaled, shifted and passed on.
 
 use burn::Tensor;
-use burn_flex::FlexTensor;
 
 use super::parallel::for_each;
 use super::simd::{Level, load_some, sigmoid, store_some, vector_fn};
-use super::{constant, contiguous, finished, floats, room, tensor};
+use super::{finished, floats, in_rows, room, tensor};
 use crate::group_norm::GroupNorm;
 
 /// See [`crate::group_norm()`]; the caller has checked sizes.
@@ -19,10 +18,8 @@ pub(crate) fn group_norm(
 ) -> Tensor<4> {
     let shape @ [_, maps, height, width] = x.dims();
     let small = spatial.as_ref().map(|[scale, _]| [scale.dims()[2], scale.dims()[3]]);
-    let flex = |tensor| contiguous(constant(tensor));
-    let [x, gain, bias] = [x.into_dispatch(), gain.into_dispatch(), bias.into_dispatch()].map(flex);
-    let spatial: Option<[FlexTensor; 2]> =
-        spatial.map(|parts| parts.map(|part| flex(part.into_dispatch())));
+    let (x, gain, bias) = (in_rows(x), in_rows(gain), in_rows(bias));
+    let spatial = spatial.map(|parts| parts.map(in_rows));
     let (area, in_group) = (height * width, maps / norm.groups);
     let mut output = room(floats(&x).len());
     let groups = floats(&x)

@@ -126,6 +126,11 @@ pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
 }
 
+/// A tensor that is only read or overwritten: on flex, in row order, without its autodiff history.
+pub(crate) fn in_rows<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+    contiguous(constant(tensor.into_dispatch()))
+}
+
 /// The elements of a tensor from [`contiguous`] for overwriting, if nobody else holds them.
 pub(crate) fn floats_mut(tensor: &mut FlexTensor) -> Option<&mut [f32]> {
     let (start, end) = tensor.layout().contiguous_offsets()?;

@@ -11,7 +11,7 @@ use super::adamw::own;
 use super::gemm::{Left, PADDING, Right, multiply, padded};
 use super::parallel::for_each;
 use super::simd::{Level, Simd, vector_fn};
-use super::{constant, contiguous, finished, floats, floats_mut, room, tensor};
+use super::{finished, floats, floats_mut, in_rows, room, tensor};
 use crate::muon::{COEFFICIENTS, ITERATIONS, MOMENTUM, Matrix, Muon, TINY, size};
 
 /// See [`crate::muon()`].
@@ -19,8 +19,7 @@ pub(crate) fn muon(matrices: Vec<Matrix>, step: &Muon) -> Vec<[Tensor<2>; 2]> {
     let mut works: Vec<_> = matrices
         .into_iter()
         .map(|Matrix { weight, gradient, momentum }| {
-            let [weight, gradient] =
-                [weight, gradient].map(|given| contiguous(constant(given.into_dispatch())));
+            let [weight, gradient] = [weight, gradient].map(in_rows);
             let output = room(floats(&weight).len());
             (weight, gradient, own(momentum), output)
         })

@@ -4,7 +4,7 @@ use burn::Tensor;
 
 use super::parallel::for_each;
 use super::simd::{Level, vector_fn};
-use super::{constant, contiguous, floats};
+use super::{floats, in_rows};
 
 /// Floats in a piece of work.
 const PIECE: usize = 65_536;
@@ -13,7 +13,7 @@ const LANES: usize = 16;
 
 /// See [`crate::sum_of_squares`].
 pub(crate) fn sum_of_squares(x: Tensor<1>) -> f64 {
-    let x = contiguous(constant(x.into_dispatch()));
+    let x = in_rows(x);
     let pieces = floats(&x).chunks(PIECE);
     let mut sums = vec![0.0; pieces.len()];
     for_each(pieces.zip(&mut sums).collect(), |(piece, sum)| {

@@ -5,7 +5,7 @@ use burn_flex::FlexTensor;
 
 use super::parallel::{for_each, rows_in_piece};
 use super::simd::{Level, load_some, store_some, vector_fn};
-use super::{Operation, constant, contiguous, floats, room, run, tensor};
+use super::{Operation, contiguous, floats, in_rows, room, run, tensor};
 
 /// Floats in a piece of work.
 const PIECE: usize = 16_384;
@@ -13,7 +13,7 @@ const PIECE: usize = 16_384;
 /// See [`crate::rope`].
 pub(crate) fn rope(x: Tensor<4>, cos: Tensor<3>, sin: Tensor<3>) -> Tensor<4> {
     let [_, _, heads, head_dim] = x.dims();
-    let angles = [cos, sin].map(|angles| contiguous(constant(angles.into_dispatch())));
+    let angles = [cos, sin].map(in_rows);
     let [cos, sin] = angles;
     run(&Rope { heads, head_dim, cos, sin }, [x.into_dispatch()])
 }

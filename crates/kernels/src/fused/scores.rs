@@ -3,12 +3,12 @@
 use burn::Tensor;
 
 use super::simd::{Level, dot, vector_fn};
-use super::{constant, contiguous, finished, floats, room, tensor};
+use super::{finished, floats, in_rows, room, tensor};
 
 /// See [`crate::scores()`]; the caller has checked the sizes.
 pub(crate) fn scores(q: Tensor<3>, k: Tensor<3>) -> Tensor<3> {
     let ([batch, seq, dim], [_, keys, _]) = (q.dims(), k.dims());
-    let [q, k] = [q, k].map(|given| contiguous(constant(given.into_dispatch())));
+    let [q, k] = [q, k].map(in_rows);
     let mut output = room(batch * seq * keys);
     if !output.is_empty() && dim > 0 {
         let given = floats(&q).chunks_exact(seq * dim).zip(floats(&k).chunks_exact(keys * dim));
