@@ -22,8 +22,10 @@ export function watchDevices(onLost) {
   };
 }
 
-/** What was asked of devices so far. @type {DeviceWork} */
-const work = { dispatches: 0, submits: 0, readBacks: 0, bytesReadBack: 0 };
+/** @type {Readonly<DeviceWork>} */
+const NONE = { dispatches: 0, submits: 0, readBacks: 0, bytesReadBack: 0 };
+/** What was asked of devices so far. */
+const work = { ...NONE };
 
 /** Counts from now on. */
 export function countWork() {
@@ -48,6 +50,6 @@ export function countWork() {
 /** What was asked since the last call. @returns {DeviceWork} */
 export function takeWork() {
   const taken = { ...work };
-  Object.assign(work, { dispatches: 0, submits: 0, readBacks: 0, bytesReadBack: 0 });
+  Object.assign(work, NONE);
   return taken;
 }
