@@ -1,7 +1,7 @@
 //! An experiment by a plan: runs that start from one another, scores, a table; done work stays done.
 #![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 const SFT: &str = "
@@ -15,6 +15,10 @@ checkpoint_every = 1
 probe_every = 9
 [sft.data]
 scenes_per_step = 2
+";
+const TOK: &str = "
+[tok]
+iterations = 1
 ";
 const RL: &str = "
 [rl]
@@ -33,16 +37,26 @@ splits = ["seen", "style"]
 limit = 5
 data_seed = 0
 [[stage]]
+name = "book"
+verb = "tok"
+config = "tok.toml"
+once = true
+[[stage]]
 name = "start"
 verb = "sft"
 config = "sft.toml"
+tokenizer = "book"
 once = true
-flags = ["--tokenizer", "TINY"]
 [[stage]]
 name = "rewarded"
 verb = "rl"
 config = "rl.toml"
 from = "start"
+seed_offset = 5
+[[stage]]
+name = "bundle"
+verb = "export"
+from = "rewarded"
 [[row]]
 name = "before"
 stage = "start"
@@ -51,6 +65,9 @@ best_of = 2
 name = "after"
 stage = "rewarded"
 paper = 4.5
+[[row]]
+name = "packed"
+stage = "bundle"
 "#;
 
 fn experiment(folder: &Path, more: &[&str]) -> Output {
@@ -63,26 +80,29 @@ fn experiment(folder: &Path, more: &[&str]) -> Output {
         .unwrap()
 }
 
-fn tiny() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny").canonicalize().unwrap()
-}
-
 #[test]
 fn a_plan_is_run_once_and_drawn_as_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("sft.toml", SFT);
     write("rl.toml", RL);
-    write("plan.toml", &PLAN.replace("TINY", tiny().to_str().unwrap()));
+    write("tok.toml", TOK);
+    write("plan.toml", PLAN);
 
     let run = |more: &[&str]| {
         let output = experiment(folder.path(), more);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
-        ["== rl rewarded", "== sft start"].map(|stage| said.matches(stage).count())
+        ["== tok book", "== sft start", "== rl rewarded", "== export bundle"]
+            .map(|stage| said.matches(stage).count())
     };
-    assert_eq!(run(&["--seed", "1"]), [1, 1], "one seed alone");
-    assert_eq!(run(&[]), [1, 0], "the other, from the run that serves all seeds");
+    assert_eq!(run(&["--seed", "1"]), [1, 1, 1, 1], "one seed alone");
+    assert_eq!(run(&[]), [0, 0, 1, 1], "the other, from the runs that serve all seeds");
+    let seed = |run: &str| {
+        let facts = std::fs::read(folder.path().join(run).join("run.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&facts).unwrap()["seed"].clone()
+    };
+    assert_eq!((seed("out/runs/start"), seed("out/runs/rewarded-2")), (1.into(), 7.into()));
     let none = experiment(folder.path(), &["--seed", "7"]);
     assert!(String::from_utf8_lossy(&none.stderr).contains("no seed 7"));
 
@@ -104,7 +124,8 @@ fn a_failing_stage_is_named() {
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("sft.toml", "[sft]\nsteps = 0\n");
     write("rl.toml", RL);
-    write("plan.toml", &PLAN.replace("flags = [\"--tokenizer\", \"TINY\"]", ""));
+    write("tok.toml", TOK);
+    write("plan.toml", &PLAN.replace("tokenizer = \"book\"", ""));
     let output = experiment(folder.path(), &[]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");

@@ -16,7 +16,7 @@ pub(crate) struct Plan {
     pub seeds: Vec<u64>,
     /// How models are scored.
     pub scores: Scores,
-    /// Training runs, each after those it starts from.
+    /// What is made, each stage after those it starts from.
     #[serde(rename = "stage")]
     pub stages: Vec<Stage>,
     /// Rows of the table.
@@ -43,34 +43,66 @@ pub(crate) struct Scores {
     pub data_seed: u64,
 }
 
-/// One training run a seed.
+/// One run a seed: a training, a picture tokenizer or a bundle.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stage {
     /// Its name, the first part of its folder's.
     pub name: String,
-    /// What trains it.
+    /// What makes it.
     pub verb: Verb,
-    /// Its configuration, beside the plan.
-    pub config: PathBuf,
-    /// The stage whose weights it starts from, at the same seed.
+    /// Its configuration, beside the plan; `export` has none.
+    pub config: Option<PathBuf>,
+    /// The stage whose weights it starts from, or exports, at the same seed.
     pub from: Option<String>,
+    /// The stage whose picture tokenizer it takes, if it starts from nothing.
+    pub tokenizer: Option<String>,
     /// One run for all seeds.
     #[serde(default)]
     pub once: bool,
+    /// Added to the seed, so that a stage sees other scenes than those it starts from.
+    #[serde(default)]
+    pub seed_offset: u64,
     /// Further flags of the verb.
     #[serde(default)]
     pub flags: Vec<String>,
 }
 
-/// What trains a stage.
+impl Stage {
+    /// The stages that must be there before it.
+    fn needs(&self) -> impl Iterator<Item = &String> {
+        self.from.iter().chain(&self.tokenizer)
+    }
+
+    fn check(&self) -> Result<()> {
+        match (self.verb, &self.config, &self.from) {
+            (Verb::Export, None, Some(_)) | (Verb::Tok, Some(_), None) => {}
+            (Verb::Sft | Verb::Rl, Some(_), _) => {}
+            (Verb::Export, ..) => bail!("an `export` needs `from`, and takes no `config`"),
+            (Verb::Tok, ..) => bail!("a `tok` needs `config`, and takes no `from`"),
+            (Verb::Sft | Verb::Rl, ..) => bail!("it needs `config`"),
+        }
+        if self.tokenizer.is_some() && (self.verb != Verb::Sft || self.from.is_some()) {
+            bail!(
+                "only an `sft` from nothing takes a `tokenizer`; others start `from` a stage that has one"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What makes a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verb {
-    /// Supervised.
+    /// A picture tokenizer.
+    Tok,
+    /// Supervised training.
     Sft,
-    /// By rewards.
+    /// Training by rewards.
     Rl,
+    /// A bundle.
+    Export,
 }
 
 impl Verb {
@@ -78,8 +110,10 @@ impl Verb {
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Tok => "tok",
             Self::Sft => "sft",
             Self::Rl => "rl",
+            Self::Export => "export",
         }
     }
 }
@@ -135,10 +169,10 @@ impl Plan {
         Ok(plan)
     }
 
-    /// A stage's configuration file.
+    /// A stage's configuration file, if it has one.
     #[must_use]
-    pub(crate) fn config(&self, stage: &Stage) -> PathBuf {
-        self.folder.join(&stage.config)
+    pub(crate) fn config(&self, stage: &Stage) -> Option<PathBuf> {
+        Some(self.folder.join(stage.config.as_ref()?))
     }
 
     /// A stage by its name.
@@ -181,16 +215,24 @@ impl Plan {
             if before.iter().any(|other| other.name == stage.name) {
                 bail!("there are two stages `{}`", stage.name);
             }
-            let Some(from) = &stage.from else { continue };
-            let Some(parent) = before.iter().find(|other| &other.name == from) else {
-                bail!("stage `{}` starts from `{from}`, which no stage before it is", stage.name);
-            };
-            if stage.once && !parent.once {
-                bail!("stage `{}` runs once, but `{from}` runs with every seed", stage.name);
+            stage.check().with_context(|| format!("stage `{}`", stage.name))?;
+            for from in stage.needs() {
+                let Some(parent) = before.iter().find(|other| &other.name == from) else {
+                    bail!(
+                        "stage `{}` starts from `{from}`, which no stage before it is",
+                        stage.name
+                    );
+                };
+                if stage.once && !parent.once {
+                    bail!("stage `{}` runs once, but `{from}` runs with every seed", stage.name);
+                }
             }
         }
         for row in &self.rows {
-            self.stage(&row.stage).with_context(|| format!("row `{}`", row.name))?;
+            let stage = self.stage(&row.stage).with_context(|| format!("row `{}`", row.name))?;
+            if stage.verb == Verb::Tok {
+                bail!("row `{}`: a picture tokenizer alone can't be scored", row.name);
+            }
             if row.best_of == 0 {
                 bail!("row `{}`: `best_of` must be at least 1", row.name);
             }
@@ -250,6 +292,10 @@ paper = 4.33
             ("\"style\"", "\"stile\"", "`stile`"),
             ("best_of = 8", "best_of = 0", "at least 1"),
             ("[\"a\", \"b\"]", "[\"a\", \"c\"]", "no row `c`"),
+            ("verb = \"rl\"", "verb = \"export\"", "takes no `config`"),
+            ("from = \"base\"", "from = \"base\"\ntokenizer = \"base\"", "an `sft` from nothing"),
+            ("verb = \"sft\"", "verb = \"tok\"", "tokenizer alone"),
+            ("config = \"base.toml\"", "", "needs `config`"),
         ] {
             let error = read(&PLAN.replace(from, to)).unwrap_err();
             assert!(format!("{error:#}").contains(problem), "{error:#}");

@@ -1,6 +1,6 @@
-//! Trains and scores what an experiment's folder does not hold yet, seed after seed.
+//! Makes and scores what an experiment's folder does not hold yet, seed after seed.
 
-use super::plan::{Plan, Row, Stage};
+use super::plan::{Plan, Row, Stage, Verb};
 use super::score;
 use crate::config::RunConfig;
 use crate::interrupt;
@@ -22,7 +22,7 @@ pub(crate) fn run_all(plan: &Plan, only: &[u64], out: &Path, device: &Device) ->
     }
     for &seed in plan.seeds.iter().filter(|seed| only.is_empty() || only.contains(seed)) {
         for stage in &plan.stages {
-            train(plan, stage, seed, out)?;
+            make(plan, stage, seed, out)?;
             for row in plan.rows.iter().filter(|row| row.stage == stage.name) {
                 if plan.seeds_of(row)?.contains(&seed) {
                     score_row(plan, stage, row, seed, out, device)?;
@@ -40,28 +40,23 @@ pub(crate) fn run_folder(stage: &Stage, seed: u64, out: &Path) -> PathBuf {
     out.join("runs").join(name)
 }
 
-/// Trains a stage unless its run is at its end.
-fn train(plan: &Plan, stage: &Stage, seed: u64, out: &Path) -> Result<()> {
+/// Makes a stage unless it is at its end.
+fn make(plan: &Plan, stage: &Stage, seed: u64, out: &Path) -> Result<()> {
     let folder = run_folder(stage, seed, out);
     if finished(stage, &folder)? {
         return Ok(());
     }
     eprintln!("== {} {}, seed {seed}", stage.verb.name(), stage.name);
-    let mut args: Vec<OsString> = vec![stage.verb.name().into()];
-    if folder.join("config.toml").is_file() {
-        args.extend(["--resume".into(), folder.clone().into()]);
-    } else {
-        args.extend(["--config".into(), plan.config(stage).into()]);
-        args.extend(["--out".into(), folder.clone().into()]);
-        args.extend(["--seed".into(), seed.to_string().into()]);
-        if let Some(from) = &stage.from {
-            let parent = run_folder(plan.stage(from)?, seed, out);
-            args.extend(["--init".into(), parent.into()]);
-        }
-        args.extend(stage.flags.iter().map(OsString::from));
+    if stage.verb == Verb::Tok && folder.is_dir() {
+        // Made in a minute and not resumable: what a stop left of it is made anew.
+        std::fs::remove_dir_all(&folder)
+            .with_context(|| format!("removing `{}`", folder.display()))?;
     }
     let program = std::env::current_exe().context("finding this program")?;
-    let status = Command::new(program).args(&args).status().context("starting a run")?;
+    let status = Command::new(program)
+        .args(arguments(plan, stage, seed, out)?)
+        .status()
+        .context("starting a run")?;
     if !status.success() {
         bail!("stage `{}` at seed {seed} failed ({status}); its message stands above", stage.name);
     }
@@ -71,19 +66,55 @@ fn train(plan: &Plan, stage: &Stage, seed: u64, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Has a run taken all its steps?
+/// The command line that makes a stage, or goes on with it.
+fn arguments(plan: &Plan, stage: &Stage, seed: u64, out: &Path) -> Result<Vec<OsString>> {
+    let folder = run_folder(stage, seed, out);
+    let trains = matches!(stage.verb, Verb::Sft | Verb::Rl);
+    let mut args: Vec<OsString> = vec![stage.verb.name().into()];
+    let mut add = |flag: &str, value: OsString| args.extend([flag.into(), value]);
+    if trains && folder.join("config.toml").is_file() {
+        add("--resume", folder.into());
+        return Ok(args);
+    }
+    add("--out", folder.into());
+    if trains {
+        add("--seed", (seed + stage.seed_offset).to_string().into());
+    }
+    if let Some(config) = plan.config(stage) {
+        add("--config", config.into());
+    }
+    let folder_of =
+        |parent: &str| Ok::<_, anyhow::Error>(run_folder(plan.stage(parent)?, seed, out));
+    if let Some(from) = &stage.from {
+        add(if trains { "--init" } else { "--model" }, folder_of(from)?.into());
+    }
+    if let Some(tokenizer) = &stage.tokenizer {
+        add("--tokenizer", folder_of(tokenizer)?.join("weights/tokenizer.safetensors").into());
+    }
+    args.extend(stage.flags.iter().map(OsString::from));
+    Ok(args)
+}
+
+/// Is a stage at its end?
 fn finished(stage: &Stage, folder: &Path) -> Result<bool> {
-    if !folder.join("config.toml").is_file() {
+    let written_last = match stage.verb {
+        Verb::Tok => "tokenizer.json",
+        Verb::Export => "manifest.json",
+        Verb::Sft | Verb::Rl => "weights/model.safetensors",
+    };
+    if !folder.join(written_last).is_file() {
         return Ok(false);
     }
-    let run = RunDir::open(folder)?;
-    let config = RunConfig::parse(&run.config()?)?;
-    let last = match stage.verb {
-        super::plan::Verb::Sft => config.sft.steps,
-        super::plan::Verb::Rl => config.rl.iterations,
+    let taken = |steps: u64, run: &RunDir| {
+        let latest = std::fs::read_to_string(run.path("latest")).unwrap_or_default();
+        latest.trim().parse() == Ok(steps)
     };
-    let latest = std::fs::read_to_string(run.path("latest")).unwrap_or_default();
-    Ok(latest.trim().parse() == Ok(last) && run.path("weights/model.safetensors").is_file())
+    let run = || RunDir::open(folder);
+    Ok(match stage.verb {
+        Verb::Tok | Verb::Export => true,
+        Verb::Sft => taken(RunConfig::parse(&run()?.config()?)?.sft.steps, &run()?),
+        Verb::Rl => taken(RunConfig::parse(&run()?.config()?)?.rl.iterations, &run()?),
+    })
 }
 
 /// Scores a row on the splits that have no scores yet.
