@@ -20,6 +20,8 @@ import { selfTest } from "./selftest.js";
 
 /** @type {Module | FullModule | null} */
 let wasm = null;
+/** The CPU module's. @type {WebAssembly.Memory | null} */
+let memory = null;
 /** @type {import("./wasm/earl_cpu.js").WebEditor | null} */
 let model = null;
 /** Beside a model on a device. @type {Referee | null} */
@@ -111,7 +113,7 @@ async function answer(message) {
 async function start(use, full) {
   if (use === "cpu") {
     const found = await (full ? import("./wasm/earl_cpu_full.js") : import("./wasm/earl_cpu.js"));
-    await found.default();
+    ({ memory } = await found.default());
     wasm = found;
     return "";
   }
@@ -134,6 +136,19 @@ self.addEventListener("error", (event) => {
   fail(errorOf(readable(event.error)));
 });
 
+/** Pages that a module which had room could still have: 16 MiB. */
+const ROOM = 256;
+
+/** Rust stops alike for want of memory and for a fault; what tells them apart is whether more is to be had. */
+function isFull() {
+  try {
+    memory?.grow(ROOM);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
 /** @param {unknown} error @returns {Problem} */
 function readable(error) {
   if (error instanceof EarlError) return problemOf(error);
@@ -142,6 +157,7 @@ function readable(error) {
     return problemOf(failure(code, message, { hint, word: word ?? undefined, near: near ?? [] }));
   }
   if (error instanceof WebAssembly.RuntimeError && complaints.length > 0) return problemOf(complaint());
+  if (error instanceof WebAssembly.RuntimeError && isFull()) return problemOf(failure("E_OUT_OF_MEMORY", "the browser gave the module no more memory"));
   if (error instanceof WebAssembly.RuntimeError) return problemOf(failure("E_WASM_TRAP", `the module stopped: ${error.message}`));
   if (error instanceof RangeError) return problemOf(failure("E_OUT_OF_MEMORY", `the browser gave no memory: ${error.message}`));
   return problemOf(failure("E_WORKER", error instanceof Error ? error.message : String(error)));

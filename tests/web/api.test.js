@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { bench } from "./helpers.js";
+import { withMemory } from "./memory.js";
 import { chunksOf, textOf } from "./png.js";
 
 /** @type {import("./helpers.js").Bench} */
@@ -613,6 +614,25 @@ describe("input and errors", () => {
     assert.ok(known.every(({ detail }) => detail === "the same tokens, pixels, last bits"), JSON.stringify(known));
     assert.deepEqual([found.ok, found.backend, found.checks.length], [true, "cpu", 15]);
   });
+  test("W29 a module that gets no more memory is E_OUT_OF_MEMORY; a new worker does the next edit", async () => {
+    const other = await on.fresh();
+    await other.context().route("**/wasm/earl_cpu_bg.wasm", async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: withMemory(await response.body(), 1600) });
+    });
+    const found = await other.evaluate(async () => {
+      const t = await import("/test/tools.js");
+      const editor = await t.create();
+      const [image, canvas] = [await t.scene(0), new OffscreenCanvas(4000, 3000)];
+      canvas.getContext("2d").drawImage(await createImageBitmap(image), 0, 0, 4000, 3000);
+      const large = await t.fault(() => editor.edit({ image: canvas, instruction: "remove the football" }));
+      const small = await t.fault(() => editor.edit({ image, instruction: "remove the football" }));
+      return { large, small: small.code, workers: editor.stats().workers };
+    });
+    assert.deepEqual([found.large.code, found.large.name, found.large.retryable, found.small, found.workers], ["E_OUT_OF_MEMORY", "EarlMemoryError", true, "none", 2]);
+    await other.context().close();
+  });
+
 
   test("W2 one known answer that is told wrongly fails the self-test, and which one is said", async () => {
     const other = await on.fresh();
