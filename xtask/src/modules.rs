@@ -10,7 +10,7 @@ use crate::command::{output, program, run};
 use crate::folders::{cache, copy, root};
 use crate::setup::WASM_BINDGEN;
 use crate::stamp::Stamp;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub(crate) enum Module {
     GpuFull,
 }
 
-const RUSTFLAGS: &str = "-C target-feature=+simd128";
+const RUSTFLAGS: [&str; 2] = ["-C", "target-feature=+simd128"];
 /// WebAssembly features that every browser with WebGPU or SIMD has.
 const FEATURES: [&str; 7] = [
     "--enable-simd",
@@ -101,7 +101,7 @@ impl Module {
     fn recipe(self) -> Result<Stamp> {
         let mut stamp = Stamp::default();
         let (features, profile, optimise) = (self.features(), self.profile(), self.optimise());
-        let settings = format!("{features} {profile:?} {RUSTFLAGS} {optimise} {FEATURES:?}");
+        let settings = format!("{features} {profile:?} {RUSTFLAGS:?} {optimise} {FEATURES:?}");
         stamp.add("settings", settings.as_bytes());
         stamp.add("wasm-bindgen", WASM_BINDGEN.as_bytes());
         stamp.add("rustc", output("rustc", &["--version"]).unwrap_or_default().as_bytes());
@@ -122,6 +122,40 @@ pub(crate) fn build(only: Option<Module>) -> Result<()> {
         if only.is_none_or(|only| only == *module) {
             bring(*module).with_context(|| format!("building the module {}", module.name()))?;
         }
+    }
+    Ok(())
+}
+
+/// Builds all modules, or only one, once more in an empty target folder: they must come out the same.
+pub(crate) fn build_again(only: Option<Module>) -> Result<()> {
+    build(only)?;
+    let target = cache()?.join("wasm-again");
+    let remove = || match fs::remove_dir_all(&target) {
+        Err(problem) if problem.kind() != std::io::ErrorKind::NotFound => Err(problem),
+        _ => Ok(()),
+    };
+    remove().with_context(|| format!("emptying `{}`", target.display()))?;
+    for module in Module::value_variants() {
+        if only.is_none_or(|only| only == *module) {
+            same_again(*module, &target)?;
+        }
+    }
+    remove().with_context(|| format!("removing `{}`", target.display()))
+}
+
+fn same_again(module: Module, target: &Path) -> Result<()> {
+    let (name, made) = (module.name(), target.join("modules"));
+    finish(module, &compile(module, target)?, &made)?;
+    for file in ["_bg.wasm", ".js", ".d.ts"].map(|end| format!("{name}{end}")) {
+        let [first, again] = [root().join("web/wasm"), made.clone()].map(|folder| {
+            let mut stamp = Stamp::default();
+            stamp.add_files(&folder, &file).map(|()| stamp.finish())
+        });
+        let (first, again) = (first?, again?);
+        if first != again {
+            bail!("`{file}` came out otherwise in a second build: {first}, then {again}");
+        }
+        println!("{file}: the same again ({})", &first[..16]);
     }
     Ok(())
 }
@@ -182,7 +216,7 @@ fn bring(module: Module) -> Result<()> {
 
 /// Compiles, and binds and optimises unless that was done to the same compiled module before.
 fn make(module: Module, stamp: &str, store: &Path, kept: &Path) -> Result<()> {
-    let (name, built) = (module.name(), compile(module)?);
+    let (name, built) = (module.name(), compile(module, &cache()?.join("wasm"))?);
     let mut binary = module.recipe()?;
     binary.add(
         "module",
@@ -202,17 +236,34 @@ fn make(module: Module, stamp: &str, store: &Path, kept: &Path) -> Result<()> {
     fs::rename(&work, kept).with_context(|| format!("moving to `{}`", kept.display()))
 }
 
-/// `cargo build`; the compiled module's file.
-fn compile(module: Module) -> Result<PathBuf> {
-    let target = cache()?.join("wasm");
+/// `cargo build` in a target folder; the compiled module's file.
+fn compile(module: Module, target: &Path) -> Result<PathBuf> {
     let args =
         ["build", "--profile", "web", "--target", "wasm32-unknown-unknown", "-p", "earl-web"];
     let mut command = program("cargo", &args)?;
     command.args(["--lib", "--no-default-features", "--features", module.features()]);
-    command.env("CARGO_TARGET_DIR", &target).env("RUSTFLAGS", RUSTFLAGS);
-    command.env_remove("CARGO_ENCODED_RUSTFLAGS").envs(module.profile().iter().copied());
+    command.env("CARGO_TARGET_DIR", target).env("CARGO_ENCODED_RUSTFLAGS", rustflags(target)?);
+    command.envs(module.profile().iter().copied());
     run(command, "the compiler's message above says where")?;
     Ok(target.join("wasm32-unknown-unknown/web/earl_web.wasm"))
+}
+
+/// The compiler's flags, as cargo takes them. No folder of this machine gets into messages of panics, so that
+/// builds elsewhere are the same bytes.
+fn rustflags(target: &Path) -> Result<String> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let mut folders = vec![(root(), "/earl"), (target.to_owned(), "/target")];
+    // One for each registry; building this program has filled them.
+    let registries = home.map(|home| fs::read_dir(home.join("registry/src"))).transpose();
+    for registry in registries.ok().flatten().into_iter().flatten() {
+        folders.push((registry.context("listing cargo's registries")?.path(), "/registry"));
+    }
+    let remap = |(folder, name): &(PathBuf, &str)| {
+        format!("--remap-path-prefix={}={name}", folder.display())
+    };
+    let flags = RUSTFLAGS.map(str::to_owned).into_iter().chain(folders.iter().map(remap));
+    Ok(flags.collect::<Vec<_>>().join("\x1f"))
 }
 
 /// A kept build of the same compiled module.
