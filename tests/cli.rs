@@ -147,6 +147,30 @@ fn other_kinds_of_pictures_are_fitted_and_said() {
 }
 
 #[test]
+fn a_region_keeps_the_picture_around_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("edited.png");
+    let edit = |region: &str| {
+        let asked = ["edit", "docs/sample.png", "add a cat", "--json", "--region", region, "-o"];
+        trainer(&[&asked[..], &[out.to_str().unwrap()]].concat())
+    };
+    let output = edit("0,0,32,32");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let facts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(facts["recipe"]["region"]["width"], 32);
+    let [before, after] = [root().join("docs/sample.png"), out.clone()]
+        .map(|path| image::open(path).unwrap().to_rgb8());
+    let changed = |inside: bool| {
+        let pixels = before.enumerate_pixels();
+        let there = pixels.filter(|(x, y, _)| (*x < 32 && *y < 32) == inside);
+        there.filter(|(x, y, pixel)| *pixel != after.get_pixel(*x, *y)).count()
+    };
+    assert!(changed(true) > 50 && changed(false) == 0, "{} outside", changed(false));
+    let beyond = text(&edit("40,0,32,32").stderr);
+    assert!(beyond.contains("ends at 72,32") && beyond.contains("64×64"), "{beyond}");
+}
+
+#[test]
 fn a_batch_reports_bad_lines_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let picture = root().join("docs/sample.png");

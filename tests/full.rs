@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
 
 use burn::tensor::{Device, FloatDType};
+use earl_model::Region;
 use earl_model::checkpoint::bundle::{Bundle, hex_sha256};
 use earl_model::emu3::names::vq_in_transformers;
 use earl_model::emu3::wanted::{Wanted, lm_tensors, vq_tensors};
-use earl_model::emu3::{Emu3Config, FullEditor, FullRequest, MadeUp, ReadAt, Region};
+use earl_model::emu3::{Emu3Config, FullEditor, FullRequest, MadeUp, ReadAt};
 use earl_model::{Mode, Seed};
 use image::RgbImage;
 use serde_json::{Value, json};
@@ -234,6 +235,7 @@ fn the_page_has_codes_to_compare_with() {
             (Mode::Local, Some(Region { x: 10, y: 10, width: 20, height: 20 }), 0),
         ] {
             let request = FullRequest {
+                top_k: None,
                 instruction: "make it red".into(),
                 mode,
                 region,

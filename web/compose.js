@@ -41,6 +41,20 @@ function fill(mask, { x, y, width: w, height: h }, width, height) {
   for (let row = top; row < bottom; row++) mask.fill(1, row * width + left, row * width + Math.max(left, right));
 }
 
+/** Cells of the canvas that show a pixel of the mask, row by row. @param {Uint8Array} mask @param {number} width @param {number} height @param {number} side @param {number} patch */
+export function cellsOf(mask, width, height, side, patch) {
+  const [frame, grid] = [frameOf(width, height, side), side / patch];
+  /** First and last cell that show a pixel of one side. @param {number} at @param {number} length @param {number} inner @param {number} start */
+  const span = (at, length, inner, start) => [Math.floor((start + Math.floor((at * inner) / length)) / patch), Math.floor((start + Math.ceil(((at + 1) * inner) / length) - 1) / patch)];
+  const [cols, rows] = [Array.from({ length: width }, (_, x) => span(x, width, frame.width, frame.left)), Array.from({ length: height }, (_, y) => span(y, height, frame.height, frame.top))];
+  const cells = Array(grid * grid).fill(false);
+  for (let at = mask.indexOf(1); at >= 0; at = mask.indexOf(1, at + 1)) {
+    const [[left = 0, right = 0] = [], [top = 0, bottom = 0] = []] = [cols[at % width], rows[Math.floor(at / width)]];
+    for (let row = top; row <= bottom; row++) cells.fill(true, row * grid + left, row * grid + right + 1);
+  }
+  return cells;
+}
+
 /** Weight of the edit, 0 to 1: 1 at `FADE` pixels and more from the region's border. @param {Uint8Array} mask @param {number} width @param {number} height */
 export function fadeOf(mask, width, height) {
   const far = Float32Array.from(mask, (inside) => (inside ? FADE : 0));

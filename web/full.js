@@ -17,8 +17,8 @@ export async function runFull(wasm, model, input, options, tell) {
   // It computes in float32, whose last bits are those of this backend.
   const job = await jobOf(wasm, model.info(), input, { ...options, onDevice: true }, tell);
   const { picture, mask } = job;
-  const { instruction, mode, seed, temperature, area, ahead } = options;
-  const request = { instruction, mode, region: mode === "local" && mask ? boxOf(mask, picture.width) : null, area, seed: BigInt(seed), temperature, ahead };
+  const { instruction, mode, seed, temperature, topK, area, ahead } = options;
+  const request = { instruction, mode, region: mode === "local" && mask ? boxOf(mask, picture.width) : null, area, seed: BigInt(seed), temperature, top_k: topK, ahead };
   const start = performance.now();
   let choices = 0;
   const onCode = (/** @type {number} */ place, /** @type {number} */ places) => {
@@ -33,7 +33,7 @@ export async function runFull(wasm, model, input, options, tell) {
     return untouched(picture);
   }));
   const facts = {
-    ...made, doubt: "", plan: [], outside: { pixels: 0, changed: 0 }, program: made.codes, tokens: made.codes.length, forwards: made.passes ?? choices, logProb: NaN,
+    ...made, doubt: "", plan: [], outside: { pixels: 0, changed: 0 }, putBack: false, program: made.codes, tokens: made.codes.length, forwards: made.passes ?? choices, logProb: NaN,
     milliseconds: performance.now() - start,
   };
   const ran = ranOf(job, 0, seed, facts, (weight) => overlay(picture, made.scaled, weight), stopped);

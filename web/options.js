@@ -5,7 +5,7 @@ import { plainPlan, planFault } from "./plan.js";
 import { checkRecipe } from "./recipe.js";
 
 const CREATE = ["model", "modelHash", "backend", "storage", "signal", "persist", "workerUrl", "maxMemoryBytes", "determinism", "monitor", "confirm"];
-const EDIT = ["image", "instruction", "region", "lock", "mode", "seed", "temperature", "candidates", "rank", "paint", "maps", "plan", "ahead", "area", "resume", "recipe", "signal", "onToken"];
+const EDIT = ["image", "instruction", "region", "lock", "steer", "mode", "seed", "temperature", "topK", "candidates", "rank", "paint", "maps", "plan", "ahead", "area", "resume", "recipe", "signal", "onToken"];
 /** Tier of published models, which take other options. */
 export const FULL = "full";
 /** Pixels that a published model draws. */
@@ -14,6 +14,8 @@ const AREA = { least: 256, most: 1 << 20, usual: 1 << 16 };
 const MAX_CANDIDATES = 16;
 /** Most codes read ahead, and how many unless an edit says otherwise. */
 const AHEAD = { most: 64, usual: 32 };
+/** More than any model has codes. */
+const MAX_TOP_K = 1_000_000;
 /** Temperature of several candidates, unless one is given: at 0 all would be alike. */
 const WARM = 0.7;
 
@@ -39,9 +41,9 @@ function checkNames(options, known) {
   }
 }
 
-/** @param {string} name @param {unknown} value @param {readonly string[]} allowed */
+/** @param {string} name @param {unknown} value @param {readonly unknown[]} allowed */
 function oneOf(name, value, allowed) {
-  if (value !== undefined && !allowed.includes(/** @type {string} */ (value))) {
+  if (value !== undefined && !allowed.includes(value)) {
     throw failure("E_OPTION", `option \`${name}\`: \`${String(value)}\` is none of ${allowed.join(", ")}`);
   }
 }
@@ -85,14 +87,17 @@ export function checkEdit(options, tier) {
   oneOf("lock", options.lock, ["hard", "soft", "none"]);
   oneOf("rank", options.rank, ["verifier", "likelihood", "none"]);
   inRange("temperature", options.temperature, 0, 5, false);
+  oneOf("steer", options.steer, [true, false]);
+  inRange("topK", options.topK, 1, MAX_TOP_K, true);
   inRange("candidates", options.candidates, 1, MAX_CANDIDATES, true);
   if (options.rank === "verifier") throw failure("E_NO_VERIFIER", "this model has no verifier");
   checkPlan(options.plan, options.mode);
   const candidates = options.candidates ?? 1;
   const region = options.region ?? null;
+  const lock = options.lock ?? (region ? "hard" : "none");
   return {
     instruction: options.instruction, mode: options.mode ?? (full && !region ? "full" : "local"), seed: seedText(options.seed ?? 0),
-    temperature: options.temperature ?? (candidates > 1 ? WARM : 0), lock: options.lock ?? (region ? "hard" : "none"), candidates,
+    temperature: options.temperature ?? (candidates > 1 ? WARM : 0), topK: options.topK ?? null, lock, steer: !full && region !== null && lock !== "none" && options.steer !== false, candidates,
     rank: options.rank ?? "likelihood", paint: options.paint ?? "row", region, decided: [], candidate: 0, expect: null,
     plan: options.plan ? plainPlan(options.plan) : null, ahead: options.ahead ?? AHEAD.usual, area: options.area ?? (full ? AREA.usual : 0), onDevice: false, guard: 0,
   };
@@ -124,7 +129,7 @@ function resumed({ recipe, tokens }, options) {
   const region = recipe.region === "mask" ? options.region ?? null : recipe.region;
   if (recipe.region === "mask" && !region) throw failure("E_REGION", "the edit had a mask; give it again as `region`");
   return {
-    instruction: recipe.instruction, mode: recipe.mode, seed: String(recipe.seed), temperature: recipe.temperature, lock: recipe.lock,
+    instruction: recipe.instruction, mode: recipe.mode, seed: String(recipe.seed), temperature: recipe.temperature, topK: recipe.topK ?? null, lock: recipe.lock, steer: recipe.steer === true,
     candidates: 1, rank: "none", paint: options.paint ?? "row", region, decided: tokens, candidate: recipe.candidate,
     expect: { model: recipe.model, image: recipe.image }, plan: recipe.plan ?? null, ahead: options.ahead ?? AHEAD.usual, area: recipe.area ?? 0,
     onDevice: tokens.length > 0 && recipe.determinism === "device", guard: 0,

@@ -16,6 +16,7 @@ export const recipeOf = ({ info, image, options, rects }, seed, candidate) => ({
   v: 1, model: info.modelHash, image, instruction: options.instruction, mode: options.mode, seed: small(seed), temperature: options.temperature,
   candidate, lock: options.lock, region: rects, determinism: options.onDevice ? "device" : info.backend === "cpu" ? "reference" : options.guard > 0 ? "guarded" : "device",
   ...(options.plan ? { plan: options.plan } : {}), ...(options.area ? { area: options.area } : {}),
+  ...(options.steer ? { steer: true } : {}), ...(options.topK ? { topK: options.topK } : {}),
 });
 
 /** A seed as a number where JSON holds it exactly. @param {string} seed */
@@ -34,6 +35,7 @@ export function checkRecipe(recipe) {
   if (!whole || typeof temperature !== "number") throw wrong("has no seed or no temperature");
   const numbers = (/** @type {any} */ rect) => [rect?.x, rect?.y, rect?.width, rect?.height].every(Number.isFinite);
   if (recipe.region && recipe.region !== "mask" && !(Array.isArray(recipe.region) && recipe.region.every(numbers))) throw wrong("has a damaged region");
+  if (recipe.topK !== undefined && !(Number.isInteger(recipe.topK) && recipe.topK > 0)) throw wrong("has a damaged `topK`");
   const planned = recipe.plan !== undefined;
   if (planned && (mode === "full" || planFault(recipe.plan))) throw wrong("has a damaged plan");
   return { ...recipe, candidate: Number(recipe.candidate) || 0, region: recipe.region ?? null, ...(planned ? { plan: plainPlan(recipe.plan) } : {}) };

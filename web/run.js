@@ -15,7 +15,7 @@
  * @typedef {{ wasm: Module, info: Info, picture: Pixels, image: string, options: RunOptions,
  *   rects: import("./types").Rect[] | "mask" | null, mask: Uint8Array | null, tell: Tell }} Job
  */
-import { changedOf, compose, countOutside, fadeOf, maskOf, maskOfPlan, rectOf } from "./compose.js";
+import { cellsOf, changedOf, compose, countOutside, fadeOf, maskOf, maskOfPlan, rectOf } from "./compose.js";
 import { failure } from "./errors.js";
 import { plainPlan } from "./plan.js";
 import { recipeOf } from "./recipe.js";
@@ -65,9 +65,10 @@ export async function imageHash(wasm, { width, height, rgba }) {
 
 /** @param {Job} job @param {Model} model @param {number} at @param {import("./guard.js").Referee | null} referee @returns {Promise<Ran>} */
 async function candidate(job, model, at, referee) {
-  const { options, picture, info, tell } = job;
+  const { options, picture, info, tell, mask } = job;
+  const within = options.steer && mask ? cellsOf(mask, picture.width, picture.height, info.canvas, info.patch) : null;
   const seed = (BigInt(options.seed) + BigInt(at)) % 2n ** 64n;
-  const settings = { instruction: options.instruction, mode: options.mode, seed, temperature: options.temperature, plan: options.plan, ahead: options.ahead, decided: at === 0 ? options.decided : [] };
+  const settings = { instruction: options.instruction, mode: options.mode, seed, temperature: options.temperature, plan: options.plan, within, topK: options.topK, ahead: options.ahead, decided: at === 0 ? options.decided : [] };
   const made = new Made(info);
   let guarded = 0;
   /** What the referee chose in place of the device's last token. @type {number | null} */
@@ -137,7 +138,7 @@ class Made {
   /** @param {number} milliseconds @returns {WasmEdited} */
   result(milliseconds) {
     return {
-      notes: [], doubt: "", plan: [], outside: { pixels: 0, changed: 0 }, tokens: this.program.length, forwards: this.forwards, logProb: this.logProb, milliseconds,
+      notes: [], doubt: "", plan: [], outside: { pixels: 0, changed: 0 }, putBack: false, tokens: this.program.length, forwards: this.forwards, logProb: this.logProb, milliseconds,
       program: this.program, source: new Uint8ClampedArray(this.edited.length), edited: this.edited,
     };
   }
@@ -162,7 +163,7 @@ export function ranOf(job, at, seed, edited, lay, stopped) {
   const png = /** @type {Uint8Array<ArrayBuffer>} */ (wasm.encode(new Uint8Array(rgba), picture.width, picture.height, JSON.stringify(recipe)));
   const notes = [...edited.notes];
   const kept = weight !== null && mask !== null && lay(null);
-  if (kept && countOutside(picture.rgba, kept, mask).changed > 0) {
+  if (kept && (edited.putBack || countOutside(picture.rgba, kept, mask).changed > 0)) {
     notes.push(options.lock === "hard" ? "edited only inside the region: what the model changed outside it was put back" : "faded towards the region's border");
   }
   return {

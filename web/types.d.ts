@@ -53,11 +53,15 @@ export interface EditOptions {
   region?: Region | undefined;
   /** `hard` if a region is given. */
   lock?: Lock | undefined;
+  /** Should a locked region draw the edit to itself, too? Default true; a published model's `local` always draws in it. */
+  steer?: boolean | undefined;
   /** Default `local`; of a published model `local` with a region and `full` without. */
   mode?: Mode | undefined;
   seed?: number | bigint | undefined;
   /** 0 takes the likeliest token; default 0, and 0.7 with several candidates. */
   temperature?: number | undefined;
+  /** At a temperature above 0, draw among this many of the likeliest tokens alone; default all, of a published model 2,048. */
+  topK?: number | undefined;
   /** 1 to 16, of a published model 1; candidate k runs with the seed `seed + k`. */
   candidates?: number | undefined;
   rank?: Rank | undefined;
@@ -104,6 +108,10 @@ export interface Recipe {
   plan?: Plan;
   /** Only of a published model. */
   area?: number;
+  /** Only if the region draws the edit to itself. */
+  steer?: boolean;
+  /** Only if it was given. */
+  topK?: number;
 }
 /** A stopped edit, plain JSON: no pixels. Of a published model it holds no tokens, and going on begins anew. */
 export interface Checkpoint { recipe: Recipe; tokens: number[] }
@@ -189,7 +197,7 @@ export interface Store {
 export interface Pixels { width: number; height: number; rgba: Uint8ClampedArray<ArrayBuffer> }
 export type Picture = { file: Uint8Array<ArrayBuffer> } | Pixels;
 export interface RunOptions {
-  instruction: string; mode: Mode; seed: string; temperature: number; lock: Lock; candidates: number; rank: Rank;
+  instruction: string; mode: Mode; seed: string; temperature: number; topK: number | null; lock: Lock; steer: boolean; candidates: number; rank: Rank;
   paint: "row" | "final"; region: Region | null; decided: number[]; candidate: number;
   /** Given, not the model's own. */
   plan: Plan | null;
@@ -241,7 +249,7 @@ export interface WasmToken {
 export interface WasmKnown { instruction: string; mode: Mode; temperature: number; sure: boolean }
 export interface WasmAgrees { tokens: boolean; pixels: boolean; exact: boolean; offBy: number | undefined }
 export interface WasmEdited {
-  notes: string[]; doubt: string; plan: PlanStep[]; outside: Outside; tokens: number; forwards: number; logProb: number;
+  notes: string[]; doubt: string; plan: PlanStep[]; outside: Outside; putBack: boolean; tokens: number; forwards: number; logProb: number;
   milliseconds: number; program: number[]; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>;
 }
 export interface WasmFullEdited {

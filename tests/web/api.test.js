@@ -237,6 +237,49 @@ describe("region", () => {
     assert.match(found.notes.join(), /only inside the region/);
   });
 
+  test("W6 a region draws to itself what is added, unless `steer` is false; the recipe gives the same file", async () => {
+    const found = await page.evaluate(async () => {
+      const region = { x: 0, y: 0, width: 32, height: 32 };
+      const asked = { image: football.image, instruction: "add a cat" };
+      const boxes = ({ plan }) => plan.filter(({ verb }) => verb === "draw").map(({ row, col, cells }) => [row, col, row + cells, col + cells]);
+      const places = [];
+      const free = await editor.edit(asked);
+      for (const [x, y] of [[0, 0], [32, 0], [0, 32], [32, 32]]) {
+        const { plan, outside } = await editor.edit({ ...asked, region: { ...region, x, y } });
+        const [[top, left, bottom, right]] = boxes({ plan });
+        places.push([top >= y / 8 && left >= x / 8 && bottom <= y / 8 + 4 && right <= x / 8 + 4, outside.changed]);
+      }
+      const steered = await editor.edit({ ...asked, region: { ...region, x: 32, y: 32 } });
+      const again = await editor.edit({ image: football.image, recipe: steered.recipe });
+      const left = await editor.edit({ ...asked, region, steer: false });
+      const old = await editor.edit({ image: football.image, recipe: { ...steered.recipe, steer: undefined } });
+      return {
+        places, same: await t.hash(steered.image) === await t.hash(again.image), recipe: [steered.recipe.steer, left.recipe.steer],
+        left: [boxes(left), boxes(old)].map(String), free: String(boxes(free)),
+      };
+    });
+    assert.deepEqual(found.places, Array(4).fill([true, 0]));
+    assert.ok(found.same);
+    assert.deepEqual(found.recipe, [true, undefined]);
+    assert.deepEqual(found.left, [found.free, found.free]);
+  });
+
+  test("W9 `topK` draws among the likeliest alone; 1 is greedy; the recipe tells it", async () => {
+    const found = await page.evaluate(async () => {
+      const asked = { ...dog, temperature: 2, seed: 5 };
+      const run = async (more) => (await editor.edit({ ...asked, ...more }));
+      const [greedy, one, free] = [await run({ temperature: 0 }), await run({ topK: 1 }), await run({})];
+      const again = await editor.edit({ image: dog.image, recipe: one.recipe });
+      const faults = [];
+      for (const topK of [0, 1.5, -1, "3"]) faults.push((await t.fault(() => run({ topK }))).code);
+      return { greedy: greedy.tokens, one: one.tokens, free: free.tokens, again: again.tokens, recipe: one.recipe.topK, faults };
+    });
+    assert.deepEqual(found.one, found.greedy);
+    assert.notDeepEqual(found.free, found.greedy);
+    assert.deepEqual([found.again, found.recipe], [found.one, 1]);
+    assert.deepEqual(found.faults, Array(4).fill("E_OPTION"));
+  });
+
   test("W7 regions outside the picture, empty masks and nonsense are E_REGION", async () => {
     for (const region of ["{ x: 64, y: 0, width: 5, height: 5 }", "{ x: -9, y: 0, width: 5, height: 5 }", "{ x: 0, y: 0, width: 0, height: 5 }", "{ x: NaN, y: 0, width: 5, height: 5 }",
       "[]", "new ImageData(64, 64)", "new ImageData(5, 5)"]) {
@@ -571,6 +614,25 @@ describe("input and errors", () => {
     await other.context().close();
   });
 
+  test("W29 a module that gets no more memory is E_OUT_OF_MEMORY; a new worker does the next edit", async () => {
+    const other = await on.fresh();
+    await other.context().route("**/wasm/earl_cpu_bg.wasm", async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: withMemory(await response.body(), 1600) });
+    });
+    const found = await other.evaluate(async () => {
+      const t = await import("/test/tools.js");
+      const editor = await t.create();
+      const [image, canvas] = [await t.scene(0), new OffscreenCanvas(4000, 3000)];
+      canvas.getContext("2d").drawImage(await createImageBitmap(image), 0, 0, 4000, 3000);
+      const large = await t.fault(() => editor.edit({ image: canvas, instruction: "remove the football" }));
+      const small = await t.fault(() => editor.edit({ image, instruction: "remove the football" }));
+      return { large, small: small.code, workers: editor.stats().workers };
+    });
+    assert.deepEqual([found.large.code, found.large.name, found.large.retryable, found.small, found.workers], ["E_OUT_OF_MEMORY", "EarlMemoryError", true, "none", 2]);
+    await other.context().close();
+  });
+
   test("W29, W41 too little memory is E_MEMORY_LIMIT before any weights are fetched", async () => {
     const other = await on.fresh();
     const before = on.server.count("chunks/");
@@ -614,25 +676,6 @@ describe("input and errors", () => {
     assert.ok(known.every(({ detail }) => detail === "the same tokens, pixels, last bits"), JSON.stringify(known));
     assert.deepEqual([found.ok, found.backend, found.checks.length], [true, "cpu", 15]);
   });
-  test("W29 a module that gets no more memory is E_OUT_OF_MEMORY; a new worker does the next edit", async () => {
-    const other = await on.fresh();
-    await other.context().route("**/wasm/earl_cpu_bg.wasm", async (route) => {
-      const response = await route.fetch();
-      await route.fulfill({ response, body: withMemory(await response.body(), 1600) });
-    });
-    const found = await other.evaluate(async () => {
-      const t = await import("/test/tools.js");
-      const editor = await t.create();
-      const [image, canvas] = [await t.scene(0), new OffscreenCanvas(4000, 3000)];
-      canvas.getContext("2d").drawImage(await createImageBitmap(image), 0, 0, 4000, 3000);
-      const large = await t.fault(() => editor.edit({ image: canvas, instruction: "remove the football" }));
-      const small = await t.fault(() => editor.edit({ image, instruction: "remove the football" }));
-      return { large, small: small.code, workers: editor.stats().workers };
-    });
-    assert.deepEqual([found.large.code, found.large.name, found.large.retryable, found.small, found.workers], ["E_OUT_OF_MEMORY", "EarlMemoryError", true, "none", 2]);
-    await other.context().close();
-  });
-
 
   test("W2 one known answer that is told wrongly fails the self-test, and which one is said", async () => {
     const other = await on.fresh();

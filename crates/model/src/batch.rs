@@ -11,7 +11,7 @@ use crate::editor::Mode;
 use crate::error::ModelError;
 use crate::ids::{CodeGrid, Seed, TokenId};
 use crate::lm::{Chunk, KvCache, LanguageModel, to_host};
-use crate::sample::{Chosen, pick_code, pick_control};
+use crate::sample::{Chosen, Rule, pick_code, pick_control};
 use crate::sequence::layout::input_slot;
 use crate::sequence::{Expect, Grammar, Vocabulary, source_chunk, words_chunk};
 use burn::tensor::{Int, Tensor, TensorData};
@@ -174,7 +174,7 @@ async fn advance(
         let logits = to_host(logits).await?;
         for ((_, row, allowed), logits) in controls.into_iter().zip(logits.chunks(width)) {
             let row = &mut rows[row];
-            let chosen = pick_control(logits, &allowed, temperature, row.key());
+            let chosen = pick_control(logits, &allowed, Rule::at(temperature), row.key());
             row.take(chosen, false)?;
         }
     }
@@ -183,7 +183,7 @@ async fn advance(
         let logits = to_host(lm.code_logits(picked)).await?; // [rows, codes]
         for ((_, row), logits) in codes.into_iter().zip(logits.chunks(vocabulary.code_len())) {
             let row = &mut rows[row];
-            let chosen = pick_code(vocabulary, logits, temperature, row.key());
+            let chosen = pick_code(vocabulary, logits, Rule::at(temperature), row.key());
             row.take(chosen, true)?;
         }
     }

@@ -19,6 +19,7 @@ use crate::sequence::{self, Step, Vocabulary};
 use crate::session::{Given, Session};
 use crate::sight::Sight;
 use crate::vision::LayeredVq;
+use crate::within::Within;
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,13 @@ pub struct EditRequest {
     /// it plan for itself.
     #[serde(default)]
     pub plan: Option<Vec<PlanStep>>,
+    /// Cells of the canvas that may change, row by row: elsewhere the codes are the source's, and boxes are
+    /// drawn there. None lets all change.
+    #[serde(default)]
+    pub within: Option<Vec<bool>>,
+    /// Only this many of the likeliest tokens are drawn from, at a temperature above 0. None draws from all.
+    #[serde(default)]
+    pub top_k: Option<usize>,
     /// Most codes of the source that are read ahead of being chosen (modes `full` and `think`): fewer
     /// passes, the same tokens on the CPU. 0 reads none.
     #[serde(default = "default_ahead")]
@@ -76,6 +84,8 @@ impl Default for EditRequest {
             seed: Seed(0),
             temperature: 0.0,
             plan: None,
+            within: None,
+            top_k: None,
             ahead: AHEAD,
         }
     }
@@ -136,6 +146,8 @@ pub struct EditOutcome {
     pub outside_pixels: usize,
     /// Those of them that changed.
     pub outside_changed: usize,
+    /// Was something put back that lay outside the cells that may change?
+    pub put_back: bool,
     /// Tokens generated, the forced first one included.
     pub tokens: usize,
     /// Forward passes, prompt included.
@@ -267,6 +279,12 @@ impl Editor {
             let problem = format!("{} is not in 0..={MAX_TEMPERATURE}", request.temperature);
             return Err(ModelError::Option { name: "temperature", problem });
         }
+        if request.top_k == Some(0) {
+            let problem = "0 leaves nothing to draw from".into();
+            return Err(ModelError::Option { name: "top_k", problem });
+        }
+        let within = request.within.as_deref();
+        let within = within.map(|cells| Within::new(cells, self.config.vision.grid)).transpose()?;
         let words = self.vocabulary.text().encode(&request.instruction)?;
         let plan = request.plan.as_ref();
         let forced =
@@ -276,13 +294,17 @@ impl Editor {
 
         let mut session = Session::open(self, &source_codes, &words);
         let behind = background_colour(&fitted.picture, self.config.vision.patch);
-        let given = Given { planned: forced.unwrap_or_default().into_iter(), decided };
+        let given = Given { planned: forced.unwrap_or_default().into_iter(), decided, within };
         let program = session.write(request, given, behind, on_event).await?;
         let (forwards, log_prob) = (session.forwards, session.log_prob);
         let seen = session.seen;
 
-        let (steps, composed) =
+        let (steps, mut composed) =
             self.compose(&fitted.picture, &source_codes, request.mode, &program)?;
+        let patch = self.config.vision.patch;
+        let put_back = within.is_some_and(|within| {
+            within.restore(&fitted.picture, &source_codes, patch, &mut composed)
+        });
         let Composed { picture, codes, outside_pixels, outside_changed } = composed;
         let doubt = self.doubt(seen, &steps).await?;
         Ok(EditOutcome {
@@ -292,6 +314,7 @@ impl Editor {
             plan: steps.iter().map(|step| PlanStep::of(&self.vocabulary, step)).collect(),
             outside_pixels,
             outside_changed,
+            put_back,
             tokens: program.len(),
             forwards,
             log_prob,

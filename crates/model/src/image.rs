@@ -15,6 +15,33 @@ pub struct Fitted {
     pub note: Option<String>,
 }
 
+/// Where on the canvas a fitted picture lies, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Columns of padding before it.
+    pub left: u32,
+    /// Rows of padding above it.
+    pub top: u32,
+    /// Its columns, at least 1.
+    pub width: u32,
+    /// Its rows, at least 1.
+    pub height: u32,
+}
+
+/// Where [`fit`] puts a picture of `width` × `height` pixels on a canvas of `side` × `side`.
+#[must_use]
+pub fn frame(width: u32, height: u32, side: u32) -> Frame {
+    let scale = f64::from(side) / f64::from(width.max(height).max(1));
+    let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).clamp(1, side);
+    let (inner_width, inner_height) = (scaled(width), scaled(height));
+    Frame {
+        left: (side - inner_width) / 2,
+        top: (side - inner_height) / 2,
+        width: inner_width,
+        height: inner_height,
+    }
+}
+
 /// Fits a picture to a square canvas of `canvas` pixels: scaled to fit, centred, padded.
 ///
 /// # Errors
@@ -28,12 +55,9 @@ pub fn fit(picture: &RgbImage, canvas: usize) -> Result<Fitted, ModelError> {
     if (width, height) == (side, side) {
         return Ok(Fitted { picture: picture.clone(), note: None });
     }
-    let scale = f64::from(side) / f64::from(width.max(height));
-    let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).clamp(1, side);
-    let (inner_width, inner_height) = (scaled(width), scaled(height));
+    let Frame { left, top, width: inner_width, height: inner_height } = frame(width, height, side);
     let small =
         imageops::resize(picture, inner_width, inner_height, imageops::FilterType::CatmullRom);
-    let (left, top) = ((side - inner_width) / 2, (side - inner_height) / 2);
     let mut fitted = RgbImage::from_pixel(side, side, image::Rgb(border_colour(&small)));
     imageops::replace(&mut fitted, &small, i64::from(left), i64::from(top));
     let padding = if inner_width == inner_height { "" } else { ", padded at the sides" };

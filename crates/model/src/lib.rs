@@ -21,15 +21,18 @@ pub mod ids;
 pub mod image;
 pub mod lm;
 pub mod plan;
+mod region;
 pub mod sample;
 pub mod sequence;
 mod session;
 pub mod sight;
 pub mod text;
 pub mod vision;
+mod within;
 
 pub use config::ModelConfig;
 pub use editor::{EditEvent, EditOutcome, EditRequest, Editor, Mode};
 pub use error::ModelError;
 pub use ids::{CodeGrid, CodeId, Seed, TokenId};
 pub use plan::PlanStep;
+pub use region::Region;

@@ -11,8 +11,9 @@ use crate::editor::{CellPreview, EditEvent, EditRequest, Editor, Mode};
 use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId, TokenId};
 use crate::lm::{Chunk, KvCache, to_host};
-use crate::sample::{Chosen, judge_code, judge_control, pick_code, pick_control, token_key};
+use crate::sample::{Chosen, Rule, judge_code, judge_control, pick_code, pick_control, token_key};
 use crate::sequence::{self, Expect, Grammar, Meaning, Slot};
+use crate::within::Within;
 use burn::tensor::Tensor;
 use std::ops::ControlFlow;
 
@@ -26,13 +27,26 @@ pub(crate) struct Given<'a> {
     pub(crate) planned: std::vec::IntoIter<TokenId>,
     /// The first tokens, as an edit that was stopped chose them.
     pub(crate) decided: &'a [TokenId],
+    /// Where codes are not the source's.
+    pub(crate) within: Option<Within<'a>>,
 }
 
 impl Given<'_> {
-    /// The next token, if the plan or the grammar leaves no choice.
-    fn only(&mut self, expect: &Expect) -> Option<TokenId> {
-        let Expect::Control(allowed) = expect else { return None };
-        self.planned.next().or_else(|| (allowed.len() == 1).then(|| allowed[0]))
+    /// The next token, if plan, mask or grammar leave no choice.
+    fn only(
+        &mut self,
+        expect: &Expect,
+        source: impl Fn(Slot) -> Option<TokenId>,
+    ) -> Option<TokenId> {
+        match expect {
+            Expect::Control(allowed) => {
+                self.planned.next().or_else(|| (allowed.len() == 1).then(|| allowed[0]))
+            }
+            Expect::Code(slot) => {
+                self.within.filter(|within| within.keeps(*slot)).and_then(|_| source(*slot))
+            }
+            Expect::Nothing => None,
+        }
     }
 }
 
@@ -113,11 +127,12 @@ impl<'a> Session<'a> {
             if expect == Expect::Nothing {
                 return Ok(program);
             }
-            let only = given.only(&expect);
+            let only = given.only(&expect, |slot| self.source_at(slot));
             let decided = given.decided.get(program.len()).copied();
+            let mask = given.within.zip(grammar.placing());
             let chosen = match only {
                 Some(token) => Chosen::only(decided.unwrap_or(token)),
-                None => self.next(&program, &expect, request, decided).await?,
+                None => self.next(&program, &expect, request, decided, mask).await?,
             };
             let token = chosen.token;
             grammar.push(token)?;
@@ -137,7 +152,7 @@ impl<'a> Session<'a> {
             let event = EditEvent {
                 index: program.len() - 1,
                 id: token,
-                source: self.source_at(meaning, place),
+                source: self.source_at(place).filter(|_| matches!(meaning, Some(Meaning::Code(_)))),
                 log_prob: chosen.log_prob,
                 entropy: chosen.entropy,
                 margin: chosen.margin,
@@ -153,11 +168,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The source's code where a code token stands.
-    fn source_at(&self, meaning: Option<Meaning>, place: Slot) -> Option<TokenId> {
-        let (Some(Meaning::Code(_)), Some(row), Some(col)) = (meaning, place.row, place.col) else {
-            return None;
-        };
+    /// The source's code at a place on the canvas.
+    fn source_at(&self, place: Slot) -> Option<TokenId> {
+        let (row, col) = place.row.zip(place.col)?;
         let code = self.source.codes.get(self.source.index(row, col))?;
         Some(self.editor.vocabulary().code(*code))
     }
@@ -169,9 +182,11 @@ impl<'a> Session<'a> {
         expect: &Expect,
         request: &EditRequest,
         given: Option<TokenId>,
+        mask: Option<(Within<'_>, usize)>,
     ) -> Result<Chosen, ModelError> {
         let (lm, vocabulary) = (self.editor.lm(), self.editor.vocabulary());
-        let (key, temperature) = (token_key(request.seed, program.len()), request.temperature);
+        let key = token_key(request.seed, program.len());
+        let rule = Rule { temperature: request.temperature, top_k: request.top_k };
         let chosen = if let Expect::Control(allowed) = expect {
             // Before the pass: a GPU hands over what it has to do before it takes new numbers.
             let wanted = lm.selection(allowed);
@@ -181,10 +196,13 @@ impl<'a> Session<'a> {
             let pointers = lm.pointer_logits(hidden, self.pointer_keys.clone()); // [1, 1, cells]
             let cells = pointers.dims()[2];
             let logits = lm.control_logits(flat, pointers.reshape([1, cells]));
-            let logits = lm.read_selected(logits, allowed, wanted).await?;
+            let mut logits = lm.read_selected(logits, allowed, wanted).await?;
+            if let Some((within, size)) = mask {
+                within.favour(vocabulary, size, &mut logits);
+            }
             match given {
                 Some(token) => Some(judge_control(&logits, allowed, token)),
-                None => pick_control(&logits, allowed, temperature, key),
+                None => pick_control(&logits, allowed, rule, key),
             }
         } else {
             match (self.score(program, request, given.is_some()).await?, given) {
@@ -193,7 +211,7 @@ impl<'a> Session<'a> {
                 (Scored::Logits(logits), Some(token)) => {
                     Some(judge_code(vocabulary, &logits, token))
                 }
-                (Scored::Logits(logits), None) => pick_code(vocabulary, &logits, temperature, key),
+                (Scored::Logits(logits), None) => pick_code(vocabulary, &logits, rule, key),
             }
         };
         let chosen = chosen.ok_or(ModelError::NotANumber { index: program.len() })?;
@@ -259,9 +277,7 @@ impl<'a> Session<'a> {
         let mut guess = Vec::new();
         while guess.len() < self.draft.min(request.ahead) {
             let slot = grammar.slot();
-            let (Some(row), Some(col)) = (slot.row, slot.col) else { break };
-            let code = self.source.codes[self.source.index(row, col)];
-            let token = self.editor.vocabulary().code(code);
+            let Some(token) = self.source_at(slot) else { break };
             grammar.push(token)?;
             if !matches!(grammar.expect(), Expect::Code(_)) {
                 break;

@@ -134,7 +134,7 @@ impl WebEditor {
     }
 
     /// Edits a picture, `width` × `height` RGBA bytes. `options` is
-    /// `{ instruction, mode, seed, temperature, plan, ahead, decided }`; `on_token` gets every token, may return a
+    /// `{ instruction, mode, seed, temperature, plan, within, topK, ahead, decided }`; `on_token` gets every token, may return a
     /// promise to be waited for, and stops the edit with `false`. Resolves to the edit's facts with
     /// `source` and `edited` (RGBA bytes of the canvas).
     ///

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// How to edit.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Options {
     pub(crate) instruction: String,
     pub(crate) mode: Mode,
@@ -18,6 +18,11 @@ pub(crate) struct Options {
     /// The plan to carry out, as [`Edited`] gives it.
     #[serde(default)]
     pub(crate) plan: Option<Vec<PlanStep>>,
+    /// Cells of the canvas that may change, row by row.
+    #[serde(default)]
+    pub(crate) within: Option<Vec<bool>>,
+    /// How many of the likeliest tokens are drawn from.
+    pub(crate) top_k: Option<usize>,
     /// Most codes of the source that are read ahead.
     pub(crate) ahead: Option<usize>,
     /// Tokens of the same edit that are decided already.
@@ -32,6 +37,8 @@ impl Options {
             seed: Seed(self.seed),
             temperature: self.temperature,
             plan: self.plan.clone(),
+            within: self.within.clone(),
+            top_k: self.top_k,
             ahead: self.ahead.unwrap_or(AHEAD),
         }
     }
@@ -122,6 +129,7 @@ pub(crate) struct Edited<'a> {
     doubt: &'a str,
     plan: &'a [PlanStep],
     outside: Outside,
+    put_back: bool,
     tokens: usize,
     forwards: usize,
     log_prob: f64,
@@ -136,6 +144,7 @@ impl<'a> Edited<'a> {
             doubt: &outcome.doubt,
             plan: &outcome.plan,
             outside: Outside { pixels: outcome.outside_pixels, changed: outcome.outside_changed },
+            put_back: outcome.put_back,
             tokens: outcome.tokens,
             forwards: outcome.forwards,
             log_prob: outcome.log_prob,

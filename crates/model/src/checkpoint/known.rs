@@ -5,7 +5,7 @@
 //! [`KnownAnswer::of`] and [`KnownAnswer::check`].
 
 use super::bundle::hex_sha256;
-use crate::editor::{AHEAD, EditEvent, EditOutcome, EditRequest, Editor, Mode};
+use crate::editor::{EditEvent, EditOutcome, EditRequest, Editor, Mode};
 use crate::error::ModelError;
 use crate::files::{decode, encode_png};
 use crate::ids::{Seed, TokenId};
@@ -101,8 +101,7 @@ impl KnownAnswer {
             mode: self.mode,
             seed: self.seed,
             temperature: self.temperature,
-            plan: None,
-            ahead: AHEAD,
+            ..EditRequest::default()
         };
         let picture = decode(&png)?.picture;
         let mut margins = Vec::new();

@@ -16,6 +16,7 @@ use crate::checkpoint::bundle::Bundle;
 use crate::editor::Mode;
 use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId, Seed, TokenId};
+use crate::region::Region;
 use burn::tensor::{Device, FloatDType};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -30,40 +31,6 @@ const TOP_K: usize = 2048;
 pub const LONGEST_REASONING: usize = 512;
 /// Pixels an edit may have.
 pub const AREAS: std::ops::RangeInclusive<u64> = 256..=1 << 20;
-
-/// Pixels of the picture that may change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Region {
-    /// From the left.
-    pub x: u32,
-    /// From the top.
-    pub y: u32,
-    /// At least 1.
-    pub width: u32,
-    /// At least 1.
-    pub height: u32,
-}
-
-impl Region {
-    /// The codes it touches, by row and column, in a grid over a picture of this size.
-    fn cells(self, (wide, high): (u32, u32), grid: &CodeGrid) -> Result<Vec<bool>, ModelError> {
-        let ends = (self.x.saturating_add(self.width), self.y.saturating_add(self.height));
-        if self.width == 0 || self.height == 0 || ends.0 > wide || ends.1 > high {
-            let problem =
-                format!("ends at {},{}; the picture has {wide}×{high} pixels", ends.0, ends.1);
-            return Err(ModelError::Option { name: "region", problem });
-        }
-        let touched = |from: u32, to: u32, size: u32, codes: usize| {
-            let code = |at: u32| u64::from(at) * codes as u64 / u64::from(size.max(1));
-            code(from) as usize..=code(to - 1) as usize
-        };
-        let columns = touched(self.x, ends.0, wide, grid.width);
-        let rows = touched(self.y, ends.1, high, grid.height);
-        let cell =
-            |at: usize| rows.contains(&(at / grid.width)) && columns.contains(&(at % grid.width));
-        Ok((0..grid.codes.len()).map(cell).collect())
-    }
-}
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +47,10 @@ pub struct FullRequest {
     pub seed: Seed,
     /// 0 takes the likeliest code.
     pub temperature: f32,
+    /// Draw among this many of the likeliest codes, at a temperature above 0; None is 2,048, as in Emu3's own
+    /// example.
+    #[serde(default)]
+    pub top_k: Option<usize>,
     /// The source's codes read ahead as a draft; 0 reads none.
     pub ahead: usize,
 }
@@ -177,7 +148,7 @@ impl FullEditor {
             pixels::smart_resize(size.1, size.0, factor, request.area, request.area)?;
         let fitted = pixels::bicubic(picture, height, width)?;
         let source = self.encode(&fitted).await?;
-        let open = request.region.map(|region| region.cells(size, &source)).transpose()?;
+        let open = request.region.map(|region| region.cells_of_grid(size, &source)).transpose()?;
         let written = self.write(request, &source, open.as_deref(), watch).await?;
         let Written { reasoning, codes, drafted } = written;
         let mut picture = self.decode(&codes).await?;
@@ -210,7 +181,7 @@ impl FullEditor {
         let ids = Emu3Ids::PUBLISHED;
         let sampling = Sampling {
             temperature: asked.temperature,
-            top_k: (asked.temperature > 0.0).then_some(TOP_K),
+            top_k: (asked.temperature > 0.0).then_some(asked.top_k.unwrap_or(TOP_K)),
             top_p: 1.0,
             seed: asked.seed,
         };
@@ -320,21 +291,5 @@ fn keep_outside(
                 result.put_pixel(x, y, *source.get_pixel(x, y));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_region_opens_the_codes_it_touches() {
-        let grid = CodeGrid { height: 2, width: 4, codes: vec![CodeId(0); 8] };
-        let region = Region { x: 9, y: 0, width: 8, height: 5 };
-        // Codes of 8 pixels: columns 1 and 2 of the first row.
-        let open = region.cells((32, 16), &grid).unwrap();
-        assert_eq!(open, [false, true, true, false, false, false, false, false]);
-        assert!(region.cells((16, 16), &grid).is_err());
-        assert!(Region { width: 0, ..region }.cells((32, 16), &grid).is_err());
     }
 }

@@ -38,7 +38,7 @@ pub mod wanted;
 
 pub use config::{Emu3Config, Emu3LmConfig, Emu3VqConfig, Layout};
 pub use decode::{Guidance, Request, Sampling, Step, generate};
-pub use editor::{FullEditor, FullOutcome, FullRequest, Progress, Region};
+pub use editor::{FullEditor, FullOutcome, FullRequest, Progress};
 pub use free::{FreeIds, Limits, Opened, write_freely};
 pub use ids::Emu3Ids;
 pub use lm::Emu3Lm;

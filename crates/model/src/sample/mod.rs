@@ -11,6 +11,36 @@ use rng::{Key, uniform};
 /// Purpose of the sampler's random numbers.
 const SAMPLE: u64 = 1;
 
+/// How a token is chosen among its candidates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rule {
+    /// 0 takes the likeliest.
+    pub temperature: f32,
+    /// Draw among this many of the likeliest alone; None draws among all.
+    pub top_k: Option<usize>,
+}
+
+impl Rule {
+    /// Among all candidates, at this temperature.
+    #[must_use]
+    pub fn at(temperature: f32) -> Self {
+        Self { temperature, top_k: None }
+    }
+
+    /// Applies the rule: [`choose`], among the likeliest alone if so asked.
+    fn choose(
+        self,
+        logits: &[f32],
+        candidates: impl Iterator<Item = usize>,
+        key: Key,
+    ) -> Option<(usize, f64)> {
+        match self.top_k.filter(|_| self.temperature > 0.0) {
+            Some(k) => choose_likely(logits, candidates.collect(), k, self.temperature, key),
+            None => choose(logits, candidates, self.temperature, key),
+        }
+    }
+}
+
 /// A chosen token, and what it was chosen from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Chosen {
@@ -43,14 +73,9 @@ pub fn token_key(seed: Seed, position: usize) -> Key {
 ///
 /// `None` if a candidate's logit is no number.
 #[must_use]
-pub fn pick_control(
-    logits: &[f32],
-    allowed: &[TokenId],
-    temperature: f32,
-    key: Key,
-) -> Option<Chosen> {
+pub fn pick_control(logits: &[f32], allowed: &[TokenId], rule: Rule, key: Key) -> Option<Chosen> {
     let candidates = || allowed.iter().map(|token| token.0 as usize);
-    let (at, margin) = choose(logits, candidates(), temperature, key)?;
+    let (at, margin) = rule.choose(logits, candidates(), key)?;
     let (log_prob, entropy) = log_prob_and_entropy(logits, candidates(), at);
     Some(Chosen { token: TokenId(at as u32), log_prob, entropy, margin })
 }
@@ -76,14 +101,9 @@ pub fn judge_code(vocabulary: &Vocabulary, logits: &[f32], token: TokenId) -> Ch
 ///
 /// `None` if a logit is no number.
 #[must_use]
-pub fn pick_code(
-    vocabulary: &Vocabulary,
-    logits: &[f32],
-    temperature: f32,
-    key: Key,
-) -> Option<Chosen> {
+pub fn pick_code(vocabulary: &Vocabulary, logits: &[f32], rule: Rule, key: Key) -> Option<Chosen> {
     let candidates = || 0..vocabulary.code_len();
-    let (at, margin) = choose(logits, candidates(), temperature, key)?;
+    let (at, margin) = rule.choose(logits, candidates(), key)?;
     let (log_prob, entropy) = log_prob_and_entropy(logits, candidates(), at);
     Some(Chosen { token: vocabulary.code(CodeId(at as u32)), log_prob, entropy, margin })
 }
@@ -128,6 +148,35 @@ pub fn choose(
     }
     let unit = if temperature > 0.0 { f64::from(temperature) } else { 1.0 };
     best.map(|(at, highest)| (at, (highest - next) * unit))
+}
+
+/// [`choose`] among the `k` likeliest of `candidates`, the lowest index on a tie. The margin counts that one
+/// of the others may become likely enough to be drawn, or the chosen one too unlikely.
+fn choose_likely(
+    logits: &[f32],
+    mut candidates: Vec<usize>,
+    k: usize,
+    temperature: f32,
+    key: Key,
+) -> Option<(usize, f64)> {
+    let logit = |at: usize| logits.get(at).map(|&logit| f64::from(logit));
+    if candidates.iter().any(|&at| logit(at).is_none_or(f64::is_nan)) {
+        return None;
+    }
+    candidates.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+    let (likely, others) = candidates.split_at(k.min(candidates.len()));
+    let (at, margin) = choose(logits, likely.iter().copied(), temperature, key)?;
+    let (Some(last), Some(first)) = (logit(*likely.last()?), others.first()) else {
+        return Some((at, margin));
+    };
+    let score = |at: usize| {
+        let noise = uniform(Key { token: at as u64, ..key });
+        f64::from(logits[at]) - f64::from(temperature) * libm::log(-libm::log(noise))
+    };
+    let own = score(at);
+    let enters = |&other: &usize| (last - f64::from(logits[other])).max(own - score(other));
+    let leaves = f64::from(logits[at]) - f64::from(logits[*first]);
+    Some((at, others.iter().map(enters).fold(margin.min(leaves), f64::min)))
 }
 
 /// Is the Gumbel noise of a uniform number too small to make up for `gap`, for certain?
@@ -205,6 +254,33 @@ mod tests {
             lower[at] = logits[at] - (margin * 1.01 + 1e-5) as f32;
             assert_ne!(choose(&lower, 0..50, temperature, key(index as u64)).unwrap().0, at);
         }
+    }
+
+    #[test]
+    fn only_the_likeliest_are_drawn_and_margins_count_the_others() {
+        let logits: Vec<f32> = (0..50).map(|at| ((at * 37) % 50) as f32 * 0.1).collect();
+        let among = |top_k, index| {
+            let rule = Rule { temperature: 2.0, top_k };
+            rule.choose(&logits, 0..50, key(index)).unwrap()
+        };
+        let mut drawn = std::collections::BTreeSet::new();
+        for index in 0..400 {
+            let (at, margin) = among(Some(4), index);
+            drawn.insert((logits[at] * 10.0).round() as i32);
+            // Two logits that differ by less than the margin less than they do change nothing.
+            for other in (0..50).filter(|&other| other != at) {
+                let mut nearer = logits.clone();
+                nearer[at] -= (margin * 0.49) as f32;
+                nearer[other] += (margin * 0.49) as f32;
+                let rule = Rule { temperature: 2.0, top_k: Some(4) };
+                assert_eq!(rule.choose(&nearer, 0..50, key(index)).unwrap().0, at);
+            }
+            assert_eq!(among(Some(50), index), among(None, index));
+        }
+        assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [46, 47, 48, 49]);
+        let first =
+            Rule { temperature: 2.0, top_k: Some(1) }.choose(&[1.0, 3.0, 3.0], 0..3, key(0));
+        assert_eq!(first.unwrap().0, 1, "the lowest index on a tie");
     }
 
     #[test]

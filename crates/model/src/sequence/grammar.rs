@@ -154,6 +154,15 @@ impl<'a> Grammar<'a> {
         }
     }
 
+    /// The size of the box whose cell comes next, if what is in it will change.
+    #[must_use]
+    pub fn placing(&self) -> Option<usize> {
+        match self.state {
+            State::Cell(Control::Erase | Control::Draw, cells) => Some(cells),
+            _ => None,
+        }
+    }
+
     /// Takes the next token.
     ///
     /// # Errors

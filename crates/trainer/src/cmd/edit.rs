@@ -12,9 +12,8 @@ use crate::store::Stored;
 use anyhow::{Context, Result, bail};
 use earl_model::checkpoint::bundle::hex_sha256;
 use earl_model::editor::AHEAD;
-use earl_model::emu3::Region;
 use earl_model::files::encode_png;
-use earl_model::{EditOutcome, EditRequest, Editor, Mode, PlanStep, Seed};
+use earl_model::{EditOutcome, EditRequest, Editor, Mode, PlanStep, Region, Seed};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -47,7 +46,7 @@ pub(crate) struct Args {
     /// How much of the picture the model writes; `local`, or `full` for a published model.
     #[arg(long, value_enum)]
     mode: Option<ModeName>,
-    /// With a published model and mode `local`: the pixels that may change.
+    /// The pixels that may change; a published model takes it with mode `local`.
     #[arg(long, value_name = "X,Y,W,H", value_parser = full::region)]
     region: Option<Region>,
     /// With a published model: about how many pixels the edit has.
@@ -63,6 +62,9 @@ pub(crate) struct Args {
     /// 0 takes the likeliest token, 1 samples from the model.
     #[arg(long, default_value_t = 0.0)]
     temperature: f32,
+    /// Draw among this many of the likeliest tokens alone [default: all; 2048 codes with a published model].
+    #[arg(long, value_name = "K", value_parser = top_k)]
+    top_k: Option<usize>,
     /// Sample this many edits (seeds seed, seed+1, …) and keep the likeliest.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     candidates: u64,
@@ -79,6 +81,13 @@ pub(crate) struct Args {
     /// Print one JSON object on stdout.
     #[arg(long)]
     json: bool,
+}
+
+fn top_k(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("give a whole number, at least 1".into()),
+        Ok(number) => Ok(number),
+    }
 }
 
 /// One line of a batch.
@@ -207,6 +216,12 @@ impl Workbench<'_> {
         if let Some(plan) = &asked.plan {
             recipe["plan"] = json!(plan);
         }
+        if let Some(region) = self.args.region {
+            recipe["region"] = json!(region);
+        }
+        if let Some(top_k) = self.args.top_k {
+            recipe["topK"] = json!(top_k);
+        }
         let png = encode_png(&outcome.image, Some(("earl-recipe", &recipe.to_string())))?;
         let notes: Vec<String> = opened.notes.into_iter().chain(outcome.fitted.clone()).collect();
         let facts = json!({
@@ -223,6 +238,13 @@ impl Workbench<'_> {
     fn temperature(&self) -> f32 {
         let asked = self.args.temperature;
         if self.args.candidates > 1 && asked == 0.0 { 1.0 } else { asked }
+    }
+
+    /// Cells of the canvas that `--region` touches.
+    fn within(&self, editor: &Editor, source: &image::RgbImage) -> Result<Option<Vec<bool>>> {
+        let vision = &editor.config().vision;
+        let cells = |region: Region| region.cells_of_canvas(source.dimensions(), vision);
+        Ok(self.args.region.map(cells).transpose()?)
     }
 
     fn mode(&self) -> Mode {
@@ -242,6 +264,8 @@ impl Workbench<'_> {
             seed: Seed(seed),
             temperature: self.temperature(),
             plan: asked.plan.clone(),
+            within: self.within(editor, source)?,
+            top_k: self.args.top_k,
             ahead: self.args.ahead.unwrap_or(AHEAD),
         };
         Ok(pollster::block_on(editor.edit(source, &request, &mut |_| ControlFlow::Continue(())))?)

@@ -8,9 +8,10 @@ use crate::hint;
 use crate::picture;
 use crate::progress::Progress;
 use anyhow::Result;
+use earl_model::Region;
 use earl_model::checkpoint::bundle::hex_sha256;
 use earl_model::emu3::editor::{AREAS, LONGEST_REASONING};
-use earl_model::emu3::{self, FullRequest, Region};
+use earl_model::emu3::{self, FullRequest};
 use earl_model::files::encode_png;
 use earl_model::{Mode, Seed};
 use pollster::block_on;
@@ -73,9 +74,7 @@ pub(super) fn check(args: &Args) -> Result<()> {
 /// # Errors
 /// Names the flag.
 pub(super) fn refuse_flags(args: &Args) -> Result<()> {
-    let flag = if args.region.is_some() {
-        "--region"
-    } else if args.vision.is_some() {
+    let flag = if args.vision.is_some() {
         "--vision"
     } else if args.dtype != Dtype::F32 {
         "--dtype"
@@ -100,6 +99,7 @@ pub(super) fn edit(model: &FullModel, args: &Args, asked: &Asked) -> Result<Edit
         area: args.area,
         seed: Seed(asked.seed),
         temperature: args.temperature,
+        top_k: args.top_k,
         ahead: args.ahead.unwrap_or(0),
     };
     let made = block_on(model.editor.edit(&opened.picture, &request, &mut shown()))?;
