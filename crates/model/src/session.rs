@@ -122,8 +122,7 @@ impl<'a> Session<'a> {
         let mut program: Vec<TokenId> = Vec::new();
         let mut drawn: Vec<(usize, usize, CodeId)> = Vec::new();
         loop {
-            let place = grammar.slot();
-            let expect = grammar.expect();
+            let (place, expect) = (grammar.slot(), grammar.expect());
             if expect == Expect::Nothing {
                 return Ok(program);
             }
@@ -152,7 +151,7 @@ impl<'a> Session<'a> {
             let event = EditEvent {
                 index: program.len() - 1,
                 id: token,
-                source: self.source_at(place).filter(|_| matches!(meaning, Some(Meaning::Code(_)))),
+                source: self.source_at(place),
                 log_prob: chosen.log_prob,
                 entropy: chosen.entropy,
                 margin: chosen.margin,

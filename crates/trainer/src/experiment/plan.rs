@@ -76,8 +76,9 @@ impl Stage {
 
     fn check(&self) -> Result<()> {
         match (self.verb, &self.config, &self.from) {
-            (Verb::Export, None, Some(_)) | (Verb::Tok, Some(_), None) => {}
-            (Verb::Sft | Verb::Rl, Some(_), _) => {}
+            (Verb::Export, None, Some(_))
+            | (Verb::Tok, Some(_), None)
+            | (Verb::Sft | Verb::Rl, Some(_), _) => {}
             (Verb::Export, ..) => bail!("an `export` needs `from`, and takes no `config`"),
             (Verb::Tok, ..) => bail!("a `tok` needs `config`, and takes no `from`"),
             (Verb::Sft | Verb::Rl, ..) => bail!("it needs `config`"),
