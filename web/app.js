@@ -4,18 +4,18 @@
  * @typedef {import("./types").SceneState} SceneState
  * @typedef {import("./types").PlanStep} PlanStep
  * @typedef {{ rgba: Uint8ClampedArray<ArrayBuffer>, scene: SceneState | null, png: Uint8Array<ArrayBuffer> | null,
- *   edit: { instruction: string, plan: PlanStep[], tokens: string[], summary: string, kept: boolean, cost: string, before: Uint8ClampedArray<ArrayBuffer>,
- *   settings: Settings } | null }} Picture
+ *   edit: import("./view.js").Told & { instruction: string, tokens: string[], before: Uint8ClampedArray<ArrayBuffer>, settings: Settings } | null }} Picture
  * @typedef {{ mode: import("./types").Mode, seed: number, temperature: number, plan?: PlanStep[] }} Settings
  */
 import { Composer } from "./composer.js";
 import { EarlError, createEditor } from "./api.js";
+import { SETTINGS, compared, exampleOf } from "./examples.js";
 import { installWorker } from "./install.js";
 import { planBoxes, withBoxAt } from "./plan.js";
 import { Refused, fit, pngOf } from "./picture.js";
-import { samples } from "./samples.js";
+import { samples, sceneOf } from "./samples.js";
 import { Drawings, SIDE, carryOut, randomScene, suggestions } from "./scene.js";
-import { Stage, element, sentence } from "./view.js";
+import { Stage, element, facts } from "./view.js";
 
 /** Most pictures kept for undo. */
 const HISTORY = 50;
@@ -47,6 +47,7 @@ class App {
     });
     this.#listen();
     this.#showSamples();
+    void this.#repeat(location.hash);
   }
 
   static async start() {
@@ -120,6 +121,7 @@ class App {
       this.editor.end();
       this.editor = this.#connect();
     });
+    element("gallery", HTMLUListElement).addEventListener("click", (event) => this.#follow(event));
     document.addEventListener("paste", (event) => {
       const file = [...(event.clipboardData?.files ?? [])][0];
       if (file) this.#open(file);
@@ -205,34 +207,11 @@ class App {
     else this.#stage.show(picture.rgba);
     this.#stage.boxes(picture.edit ? planBoxes(picture.edit.plan) : [], (step, place) => void this.#replan(step, place));
     this.#stage.tokens(picture.edit?.tokens ?? []);
-    this.#describe(picture);
+    element("result", HTMLDivElement).replaceChildren(...(picture.edit ? facts(picture.edit) : []));
     this.#suggest(picture);
     element("undo", HTMLButtonElement).disabled = at === 0;
     element("redo", HTMLButtonElement).disabled = at + 1 >= this.#history.length;
     element("again", HTMLButtonElement).disabled = picture.edit === null;
-  }
-
-  /** @param {Picture} picture */
-  #describe({ edit }) {
-    const result = element("result", HTMLDivElement);
-    result.replaceChildren();
-    if (!edit) return;
-    const line = document.createElement("p");
-    line.className = edit.kept ? "kept" : "spilt";
-    line.textContent = edit.summary;
-    const cost = document.createElement("p");
-    cost.className = "cost";
-    cost.textContent = edit.cost;
-    const list = document.createElement("ol");
-    list.append(...edit.plan.map((step) => {
-      const item = document.createElement("li");
-      item.textContent = sentence(step);
-      return item;
-    }));
-    const hint = document.createElement("p");
-    hint.className = "cost";
-    hint.textContent = "Drag a box or its corner, or use the arrow keys (Shift for the size) and Enter, to edit with that plan.";
-    result.append(line, list, ...(planBoxes(edit.plan).length > 0 ? [hint] : []), cost);
   }
 
   /** @param {Picture} picture */
@@ -285,6 +264,34 @@ class App {
     this.#stage.focusBox(step);
   }
 
+  /** A link of the gallery, which stays in the address bar. @param {MouseEvent} event */
+  #follow(event) {
+    const link = event.target instanceof Element ? event.target.closest("a") : null;
+    if (!link || link.hash === "" || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    history.replaceState(null, "", link.hash);
+    element("stage", HTMLDivElement).focus();
+    void this.#repeat(link.hash);
+  }
+
+  /** Makes an edit of the gallery again, and says whether it comes out as shown. @param {string} fragment */
+  async #repeat(fragment) {
+    try {
+      const example = await exampleOf(fragment);
+      if (!example || this.#running) return;
+      for (const [id, value] of Object.entries(SETTINGS)) /** @type {HTMLInputElement} */ (document.getElementById(id)).value = String(value);
+      this.#instruction.value = example.instruction;
+      this.#push({ scene: sceneOf(this.drawings.world, example) });
+      const result = await this.#run(example.instruction);
+      const edit = this.#picture?.edit;
+      if (!result || !edit) return;
+      edit.compared = await compared(example, result);
+      if (this.#picture?.edit === edit) element("result", HTMLDivElement).replaceChildren(...facts(edit));
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
   /** What the settings say. @returns {Settings} */
   #settings() {
     return {
@@ -324,6 +331,7 @@ class App {
       });
       const png = new Uint8Array(await result.image.arrayBuffer());
       this.#finish(picture, instruction, settings, tokens, result, png);
+      return result;
     } catch (error) {
       this.#finishEmpty(picture);
       if (!running.signal.aborted) this.#failed(error);

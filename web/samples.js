@@ -3,9 +3,10 @@
  * Scenes to start from, by name of drawing.
  * @typedef {import("./types").World} World
  * @typedef {import("./types").SceneState} SceneState
+ * @typedef {{ background: string, objects: [name: string, row: number, col: number, cells: number, tint?: string][] }} Written
  */
 
-/** @type {{ title: string, background: string, objects: [string, number, number, number, string?][] }[]} */
+/** @type {(Written & { title: string })[]} */
 const SAMPLES = [
   { title: "A cat, a ball and an apple", background: "blue", objects: [["cat", 3, 0, 4], ["apple", 1, 5, 2], ["football", 5, 5, 3]] },
   { title: "A rocket and the moon", background: "black", objects: [["rocket", 1, 1, 4], ["moon", 0, 6, 2], ["star", 5, 5, 3]] },
@@ -17,13 +18,14 @@ const SAMPLES = [
   { title: "Shirts", background: "grey", objects: [["shirt", 0, 0, 4, "blue"], ["shirt", 4, 4, 4, "red"], ["hat", 1, 5, 2]] },
 ];
 
-/** The samples whose drawings exist. @param {World} world @returns {{ title: string, scene: SceneState }[]} */
-export function samples(world) {
-  return SAMPLES.map(({ title, background, objects }) => {
-    const known = objects.flatMap(([name, row, col, cells, tint]) => {
-      const at = world.classes.findIndex((one) => one.name === name);
-      return at < 0 ? [] : [{ class: at, tint: tint && world.classes[at]?.tintable ? tint : null, row, col, cells }];
-    });
-    return { title, scene: { background, objects: known } };
-  });
-}
+/** A scene, less the drawings that don't exist. @param {World} world @param {Written} written @returns {SceneState} */
+export const sceneOf = (world, { background, objects }) => ({
+  background,
+  objects: objects.flatMap(([name, row, col, cells, tint]) => {
+    const at = world.classes.findIndex((one) => one.name === name);
+    return at < 0 ? [] : [{ class: at, tint: tint && world.classes[at]?.tintable ? tint : null, row, col, cells }];
+  }),
+});
+
+/** The samples' scenes. @param {World} world @returns {{ title: string, scene: SceneState }[]} */
+export const samples = (world) => SAMPLES.map(({ title, ...written }) => ({ title, scene: sceneOf(world, written) }));

@@ -2,8 +2,10 @@
 /**
  * The stage: two canvases one over the other (before, after), boxes over them, a slider between.
  * @typedef {import("./types").PlanStep} PlanStep
+ * @typedef {{ plan: PlanStep[], summary: string, kept: boolean, cost: string, compared?: { same: boolean, text: string } }} Told what is said of an edit
  */
 import { lay, movable } from "./boxes.js";
+import { planBoxes } from "./plan.js";
 import { CELL, GRID, SIDE } from "./scene.js";
 
 /** An element that must be there. @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
@@ -146,9 +148,34 @@ export class Stage {
 }
 
 /** A plan step in words. @param {PlanStep} step */
-export function sentence(step) {
+function sentence(step) {
   if (step.verb === "background") return `background: ${step.name}`;
   const verb = { see: "look at", erase: "erase", draw: "draw" }[step.verb];
   const size = { 2: "small", 3: "medium", 4: "large" }[step.cells] ?? "";
   return `${verb} the ${size} ${step.tint ? `${step.tint} ` : ""}${step.name} at row ${step.row + 1}, column ${step.col + 1}`;
+}
+
+/** @param {string} kind @param {string} text */
+function paragraph(kind, text) {
+  const line = document.createElement("p");
+  line.className = kind;
+  line.textContent = text;
+  return line;
+}
+
+/** What is said under an edit. @param {Told} told */
+export function facts({ plan, summary, kept, cost, compared }) {
+  const list = document.createElement("ol");
+  list.append(...plan.map((step) => {
+    const item = document.createElement("li");
+    item.textContent = sentence(step);
+    return item;
+  }));
+  return [
+    paragraph(kept ? "kept" : "spilt", summary),
+    ...(compared ? [paragraph(compared.same ? "kept" : "spilt", compared.text)] : []),
+    list,
+    ...(planBoxes(plan).length > 0 ? [paragraph("cost", "Drag a box or its corner, or use the arrow keys (Shift for the size) and Enter, to edit with that plan.")] : []),
+    paragraph("cost", cost),
+  ];
 }

@@ -8,14 +8,14 @@ import { fileURLToPath } from "node:url";
 const here = dirname(fileURLToPath(import.meta.url));
 const root = resolve(here, "../..");
 /** Scripts of the page alone. */
-const PAGE = ["app.js", "composer.js", "demo.js", "install.js", "picture.js", "samples.js", "scene.js", "view.js", "style.css"];
+const PAGE = ["app.js", "composer.js", "demo.js", "examples.js", "install.js", "picture.js", "samples.js", "scene.js", "view.js", "style.css"];
 
 /** @param {string} site @param {string} out */
 export function pack(site, out) {
   rmSync(out, { recursive: true, force: true });
   mkdirSync(join(out, "dist"), { recursive: true });
   for (const name of readdirSync(join(site, "web"))) {
-    if (!PAGE.includes(name) && !["assets", "npm"].includes(name)) cpSync(join(site, "web", name), join(out, "dist", name), { recursive: true });
+    if (!PAGE.includes(name) && !["assets", "gallery", "npm"].includes(name)) cpSync(join(site, "web", name), join(out, "dist", name), { recursive: true });
   }
   for (const name of ["jsx.js", "jsx.d.ts"]) cpSync(join(root, "web/npm", name), join(out, "dist", name));
   cpSync(join(root, "web/types.d.ts"), join(out, "dist/types.d.ts"));
