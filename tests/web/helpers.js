@@ -9,7 +9,7 @@ import { serve } from "./server.js";
 const here = dirname(fileURLToPath(import.meta.url));
 export const site = process.env["EARL_SITE"] ?? join(here, "../../dist");
 export const artifacts = join(here, "artifacts");
-const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
+export const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
 export const GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 
 export const manifest = JSON.parse(readFileSync(join(site, "models/tiny/manifest.json"), "utf8"));

@@ -5,7 +5,8 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { bench, site } from "./helpers.js";
+import { chromium } from "playwright-core";
+import { CHROMIUM, bench, site } from "./helpers.js";
 import { CSP, serve } from "./server.js";
 
 /** @type {import("./helpers.js").Bench} */
@@ -149,6 +150,33 @@ describe("without a network", () => {
     } finally {
       await server.close();
       rmSync(folder, { recursive: true });
+    }
+  });
+
+  test("W40 nothing keeps Chromium from installing the page, and every icon has the size it claims", async () => {
+    const manifest = JSON.parse(readFileSync(join(site, "manifest.webmanifest"), "utf8"));
+    const claims = manifest.icons.filter(({ type }) => type === "image/png").map(({ src, sizes, purpose }) => {
+      const png = readFileSync(join(site, src)); // width and height stand at a fixed place
+      assert.equal(sizes, `${png.readUInt32BE(16)}x${png.readUInt32BE(20)}`, src);
+      return `${sizes} ${purpose}`;
+    });
+    assert.deepEqual(claims, ["192x192 any", "512x512 any", "512x512 maskable"]);
+    const profile = mkdtempSync(join(tmpdir(), "earl-profile-")); // nothing can be installed from a private window
+    const context = await chromium.launchPersistentContext(profile, { executablePath: CHROMIUM, args: ["--no-sandbox"] });
+    const faults = async (/** @type {string} */ path) => {
+      const page = await context.newPage();
+      await page.goto(on.server.url + path);
+      const { installabilityErrors } = await (await context.newCDPSession(page)).send("Page.getInstallabilityErrors");
+      return installabilityErrors.map(({ errorId }) => errorId);
+    };
+    try {
+      for (const path of ["?backend=cpu", "element.html"]) assert.deepEqual(await faults(path), [], path);
+      on.server.files.set("/test/bare.webmanifest", Buffer.from(JSON.stringify({ ...manifest, icons: [] })));
+      on.server.files.set("/test/bare.html", Buffer.from('<!doctype html><title>bare</title><link rel="manifest" href="bare.webmanifest">'));
+      assert.notDeepEqual(await faults("test/bare.html"), [], "Chromium does tell what is missing");
+    } finally {
+      await context.close();
+      rmSync(profile, { recursive: true });
     }
   });
 
