@@ -32,6 +32,7 @@ class App {
   /** @type {Picture[]} */ #history = [];
   #at = -1;
   /** @type {AbortController | null} */ #running = null;
+  #broken = false;
   #lastInstruction = "";
 
   /** @param {Drawings} drawings */
@@ -79,7 +80,12 @@ class App {
     });
     this.#status.classList.remove("ready");
     this.info = undefined;
-    opening.then(({ info }) => this.#ready(info), (error) => ended.signal.aborted || this.#failed(error));
+    this.#broken = false;
+    opening.then(({ info }) => this.#ready(info), (error) => {
+      if (ended.signal.aborted) return;
+      this.#broken = true;
+      this.#failed(error);
+    });
     return { opening, end: () => (ended.abort(), opening.then((editor) => editor.destroy(), () => undefined)) };
   }
 
@@ -307,6 +313,7 @@ class App {
     if (!picture || this.#running) return;
     const running = new AbortController();
     this.#running = running;
+    if (this.#broken) this.editor = this.#connect(); // whoever presses the button again wants to try again
     this.#lastInstruction = instruction;
     this.#busy(true);
     this.#say("");

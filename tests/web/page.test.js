@@ -344,6 +344,18 @@ describe("damaged sites", () => {
   test("W18 one flipped bit in a chunk", () => refused("chunks/", flip, /damaged|SHA-256/));
   test("W18 a truncated chunk", () => refused("chunks/", (bytes) => bytes.subarray(0, bytes.length / 2), /damaged|bytes|length/));
   test("W18 a missing chunk", () => refused("chunks/", () => null, /answered 404/));
+  test("W41 after a damaged download the button tries again", async () => {
+    const opened = await open([], "?backend=cpu", (server) => server.spoil.set("chunks/", flip));
+    try {
+      await opened.page.waitForSelector("#notice:not([hidden])", { timeout: 60_000 });
+      opened.server.spoil.clear();
+      const { result, notice } = await edit(opened, "remove the football");
+      assert.equal(notice, "");
+      assert.match(result, /^0 of [\d,]+ pixels outside the edit changed/);
+    } finally {
+      await opened.close();
+    }
+  });
   test("W18 a manifest of a newer version", () =>
     refused("manifest.json", (bytes) => Buffer.from(bytes.toString().replace('"version":1', '"version":2')), /version `2`/));
   test("W18 a manifest that is no JSON", () => refused("manifest.json", () => Buffer.from("<html>"), /manifest/));
