@@ -65,7 +65,7 @@ async function follow(all) {
 function listen() {
   editor.addEventListener("earl-ready", (event) => {
     const { info } = /** @type {CustomEvent} */ (event).detail;
-    say("status", `Ready on the ${info.backend === "webgpu" ? "WebGPU" : "CPU"} · model ${info.name} (${info.tier}) ${info.modelHash.slice(0, 8)}${info.reason ? ` · ${info.reason}` : ""}`);
+    say("status", `Ready on the ${info.backend === "webgpu" ? "WebGPU" : "CPU"} · model ${info.name} ${info.modelHash.slice(0, 8)}${info.reason ? ` · ${info.reason}` : ""}`);
     element("status", HTMLElement).classList.add("ready");
   });
   editor.addEventListener("earl-edit", () => (element("copy", HTMLButtonElement).disabled = false));

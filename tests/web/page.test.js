@@ -381,4 +381,42 @@ describe("looks", () => {
       await opened.close();
     }
   });
+
+  test("W34 on a phone all that a finger presses takes 44 pixels; nothing jumps when the model is ready and an edit is done", async () => {
+    const server = await serve(site);
+    const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+    try {
+      const page = await browser.newPage({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
+      await page.addInitScript(() => {
+        /** @type {any} */ (globalThis).jumps = 0;
+        new PerformanceObserver((list) => {
+          for (const entry of list.getEntries()) /** @type {any} */ (globalThis).jumps += /** @type {any} */ (entry).value;
+        }).observe({ type: "layout-shift", buffered: true });
+      });
+      const opened = { page, server, noise: [], close: async () => undefined };
+      await page.goto(`${server.url}?backend=cpu`);
+      await ready(opened);
+      const jumps = await page.evaluate(() => /** @type {any} */ (globalThis).jumps);
+      assert.ok(jumps < 0.01, `layout shift ${jumps}`);
+      const places = () => page.evaluate(() => ["stage", "form", "suggestions", "undo"].map((id) => document.getElementById(id)?.getBoundingClientRect().top));
+      const before = await places();
+      await edit(opened, "replace the football with a dog");
+      assert.deepEqual(await places(), before);
+      await page.click("summary:has-text('Settings')");
+      const small = await page.evaluate(() => {
+        const hit = (/** @type {Element} */ control) => {
+          control.scrollIntoView({ block: "center", inline: "center" });
+          const { x, y, width, height } = control.getBoundingClientRect();
+          return [[0, 21], [0, -21], [21, 0], [-21, 0]].every(([right = 0, down = 0]) =>
+            control.contains(document.elementFromPoint(x + width / 2 + right, y + height / 2 + down)));
+        };
+        const controls = [...document.querySelectorAll("button, summary, select, footer a, #gallery a, input:not([type=range])")];
+        return controls.filter((control) => control.checkVisibility() && !hit(control)).map((control) => control.outerHTML.slice(0, 80));
+      });
+      assert.deepEqual(small, []);
+    } finally {
+      await browser.close();
+      await server.close();
+    }
+  });
 });

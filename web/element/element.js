@@ -381,6 +381,7 @@ export class EarlEditor extends FormElement {
     if (this.#life.signal.aborted) return;
     const known = error instanceof EarlError;
     this.#setState("error");
+    this.#view.status.textContent = ""; // the error says it
     this.#view.fault(known ? `${sentence(error.message)} ${sentence(error.hint)}` : sentence(String(error instanceof Error ? error.message : error)));
     this.#tell("error", known ? { code: error.code, message: error.message, hint: error.hint, error } : { code: "", message: String(error), hint: "", error });
   }

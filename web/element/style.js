@@ -16,17 +16,19 @@ canvas.pixels { image-rendering: pixelated; }
 .region { position: absolute; border: 2px solid var(--_accent); box-shadow: 0 0 0 1px Canvas, 0 0 0 9999px rgb(0 0 0 / 35%); cursor: move; touch-action: none; min-width: 24px; min-height: 24px; }
 .region .corner { position: absolute; right: -2px; bottom: -2px; width: 24px; height: 24px; cursor: nwse-resize; background: linear-gradient(135deg, transparent 50%, var(--_accent) 50%); touch-action: none; }
 .plan { position: absolute; pointer-events: none; }
-.plan-box { position: absolute; border: 2px solid var(--_accent); border-radius: 4px; }
+.plan-box { position: absolute; border: 2px solid var(--_accent); border-radius: 4px; box-shadow: 0 0 0 1px Canvas; }
 .plan-box[role="button"] { pointer-events: auto; cursor: grab; touch-action: none; }
 .plan-box[role="button"]:active { cursor: grabbing; }
 .plan-box:focus-visible { outline-offset: -4px; }
 .plan-box .corner { position: absolute; right: -2px; bottom: -2px; width: 24px; height: 24px; cursor: nwse-resize; background: linear-gradient(135deg, transparent 60%, var(--_accent) 60%); }
 .plan-box.erase { border-style: dashed; }
-.plan-box span { position: absolute; left: -2px; top: 100%; font-size: .72rem; line-height: 1.35; padding: 0 .35rem; background: var(--_accent); color: light-dark(#fff, #14151b); white-space: nowrap; border-radius: 0 0 4px 4px; }
+.plan-box span { position: absolute; left: -2px; bottom: 100%; font-size: .72rem; line-height: 1.35; padding: 0 .35rem; background: var(--_accent); color: light-dark(#fff, #14151b); white-space: nowrap; border-radius: 4px 4px 0 0; }
+.plan-box.low span { bottom: auto; top: 100%; border-radius: 0 0 4px 4px; }
 .grid { position: absolute; inset: 0; pointer-events: none; opacity: var(--earl-grid-opacity, 0); background:
   repeating-linear-gradient(to right, currentColor 0 1px, transparent 1px 12.5%), repeating-linear-gradient(to bottom, currentColor 0 1px, transparent 1px 12.5%); }
-.handle { width: 100%; margin: .5rem 0 0; min-height: 24px; accent-color: var(--_accent); }
-.ask { display: flex; gap: .5rem; margin-top: .7rem; }
+.handle[hidden] { display: block !important; visibility: hidden; } /* keeps its place: the form below must not jump */
+.handle { display: block; width: 100%; margin: .4rem 0 0; min-height: 24px; accent-color: var(--_accent); }
+.ask { display: flex; gap: .5rem; margin-top: .4rem; }
 .ask > .field { flex: 1; min-width: 0; }
 input, button { font: inherit; color: inherit; }
 input:not([type]), input[type="text"], input[type="number"] { width: 100%; padding: .5rem .7rem; border: 1px solid var(--_line); border-radius: 9px; background: var(--_surface); min-height: 2.4rem; }
@@ -40,13 +42,16 @@ button[aria-pressed="true"] { border-color: var(--_accent); box-shadow: inset 0 
 .toolbar label { display: flex; gap: .35rem; align-items: center; min-height: 24px; font-size: .9rem; }
 .toolbar input[type="checkbox"] { width: 24px; height: 24px; accent-color: var(--_accent); }
 .fields label { display: grid; font-size: .8rem; flex: 1 1 5rem; }
+.fields input { font-size: 1rem; }
 .candidate, .node { padding: 3px; min-height: 0; }
 .candidate canvas, .node canvas { width: 3.6rem; height: 3.6rem; object-fit: contain; image-rendering: pixelated; }
-progress { display: block; width: 100%; height: .5rem; margin-top: .6rem; accent-color: var(--_accent); }
+progress { display: block; width: 100%; height: .4rem; margin: .1rem 0 -.5rem; accent-color: var(--_accent); }
 .status { margin: .6rem 0 0; font-size: .92rem; min-height: 1.4em; }
-.error { margin: .6rem 0 0; padding: .55rem .8rem; border-radius: 9px; background: light-dark(#fff2d6, #3a2f12); color: light-dark(#5a3d00, #ffdf9a); }
+.error { margin: .6rem 0 0; padding: .55rem .8rem; border-radius: 9px; background: light-dark(#fff2d6, #3a2f12); color: light-dark(#5a3d00, #ffdf9a); overflow-wrap: anywhere; }
 ::slotted([slot="poster"]) { max-width: 100%; }
-@media (forced-colors: active) { .region, .plan-box { border-color: Highlight; } .run { border: 2px solid ButtonText; background: ButtonFace; color: ButtonText; }
+@media (pointer: coarse) { button, .toolbar label, .handle, input:not([type]), input[type="text"], input[type="number"] { min-height: 44px; }
+  .region, .region .corner, .plan-box .corner { min-width: 44px; min-height: 44px; } .plan-box .corner { background: linear-gradient(135deg, transparent 78%, var(--_accent) 78%); } }
+@media (forced-colors: active) { .region, .plan-box { border-color: Highlight; } button[aria-pressed="true"] { border-color: Highlight; } .run { border: 2px solid ButtonText; background: ButtonFace; color: ButtonText; }
   .plan-box span, .error { background: Canvas; color: CanvasText; } }
 @media (prefers-reduced-motion: no-preference) { button { transition: border-color .15s; } }
 `;

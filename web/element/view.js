@@ -33,7 +33,7 @@ function context(canvas) {
 
 /** Everything inside the element. */
 export class View {
-  after = make("canvas", { part: "canvas after", class: "after" });
+  after = make("canvas", { part: "canvas after", class: "after", width: "1", height: "1" }); // a square until there is a picture
   before = make("canvas", { part: "canvas before", class: "before", "aria-hidden": "true" });
   map = make("canvas", { part: "map", class: "map", "aria-hidden": "true" });
   plan = make("div", { class: "plan", role: "group" });
@@ -77,8 +77,8 @@ export class View {
     this.progress = make("div", { part: "progress" }, [slot("progress", [this.bar])]);
     this.file.hidden = true;
     root.append(
-      this.stage, this.handle, slot("samples"), this.form, this.fieldRow, this.progress, this.candidates, this.toolbar, this.history,
-      this.status, slot("error", [this.error]), make("slot"), slot("footer"), this.file,
+      this.stage, this.handle, slot("samples"), this.form, this.fieldRow, this.progress, slot("error", [this.error]), this.candidates, this.toolbar, this.history,
+      this.status, make("slot"), slot("footer"), this.file,
     );
     for (const part of [this.handle, this.before, this.map, this.region, this.fieldRow, this.progress, this.stop, this.goOn, this.error, this.poster, this.clear]) part.hidden = true;
     this.handle.addEventListener("input", () => this.#reveal());
@@ -198,7 +198,7 @@ export class View {
     Object.assign(this.plan.style, { left: part(-frame.left, frame.width), top: part(-frame.top, frame.height), width: part(side, frame.width), height: part(side, frame.height) });
     const grid = side / patch;
     this.plan.append(...planBoxes(result.plan).map(({ step, kind, label, ...place }) => {
-      const box = make("div", { part: "plan-box", class: `plan-box ${kind}`, "data-step": String(step) }, [make("span", { "aria-hidden": "true" }, [label])]);
+      const box = make("div", { part: "plan-box", class: `plan-box ${kind}${place.row === 0 ? " low" : ""}`, "data-step": String(step) }, [make("span", { "aria-hidden": "true" }, [label])]);
       lay(box, place, grid);
       const words = (/** @type {import("../plan.js").Place} */ { row, col, cells }) => ({ label, cells, row: row + 1, column: col + 1 });
       if (moved) movable(box, place, grid, { name: (at) => fill(this.texts.planBox, words(at)), told: (at) => this.say("planBoxAt", words(at)), done: (to) => moved(step, to) });
