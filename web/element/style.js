@@ -24,6 +24,7 @@ canvas.pixels { image-rendering: pixelated; }
 .plan-box.erase { border-style: dashed; }
 .plan-box span { position: absolute; left: -2px; bottom: 100%; font-size: .72rem; line-height: 1.35; padding: 0 .35rem; background: var(--_accent); color: light-dark(#fff, #14151b); white-space: nowrap; border-radius: 4px 4px 0 0; }
 .plan-box.low span { bottom: auto; top: 100%; border-radius: 0 0 4px 4px; }
+.plan-box.erase span { top: auto; bottom: 0; left: 0; border-radius: 0 4px 0 2px; }
 .grid { position: absolute; inset: 0; pointer-events: none; opacity: var(--earl-grid-opacity, 0); background:
   repeating-linear-gradient(to right, currentColor 0 1px, transparent 1px 12.5%), repeating-linear-gradient(to bottom, currentColor 0 1px, transparent 1px 12.5%); }
 .handle[hidden] { display: block !important; visibility: hidden; } /* keeps its place: the form below must not jump */
