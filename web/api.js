@@ -65,5 +65,9 @@ async function stateOf(hash, missing) {
   return held.some(({ name }) => name === lockName(hash)) ? "downloading" : "downloadable";
 }
 
-/** Removes stored models, but those whose hashes are to be kept; the bytes freed. @param {{ keep?: string[] }} [options] @returns {Promise<number>} */
-export const purge = ({ keep = [] } = {}) => purgeStores(keep);
+/**
+ * Removes all that the editor has stored: models and the histories of elements and page; the bytes freed.
+ * With `keep` it removes models alone, but those with these hashes.
+ * @param {{ keep?: string[] }} [options] @returns {Promise<number>}
+ */
+export const purge = ({ keep } = {}) => purgeStores(keep);

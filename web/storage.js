@@ -4,6 +4,7 @@
  * A store keeps bytes by (model hash, name) and promises nothing about them: whoever reads, checks.
  * @typedef {import("./types").Store} Store
  */
+import { purgeTrees } from "./archive.js";
 import { failure } from "./errors.js";
 
 /** Name of our Cache Storage. */
@@ -96,8 +97,9 @@ export const NO_ROOM = "There is no room to store the model: it is kept in memor
 /** The store of last resort. */
 export const memoryStore = inMemory;
 
-/** Removes stored models but those to keep; the bytes freed. @param {string[]} keep */
-export async function purge(keep) {
+/** Removes stored models but those to keep, and without any such list the stored histories too; the bytes freed. @param {string[]} [list] */
+export async function purge(list) {
+  const keep = list ?? [];
   let freed = 0;
   for (const [key, bytes] of memory) {
     if (keep.includes(key.split("/")[0] ?? "")) continue;
@@ -107,10 +109,11 @@ export async function purge(keep) {
   try {
     freed += await purgeCache(keep);
     freed += await purgeFiles(keep);
+    if (!list) freed += await purgeTrees();
   } catch (cause) {
     // Where storage is denied nothing is stored.
     if (!(cause instanceof DOMException && cause.name === "SecurityError")) {
-      throw failure("E_STATE", "stored models can't be removed", { cause, retryable: true, hint: "close the site's other tabs and try again" });
+      throw failure("E_STATE", "what is stored can't be removed", { cause, retryable: true, hint: "close the site's other tabs and try again" });
     }
   }
   return freed;

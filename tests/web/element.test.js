@@ -1,5 +1,5 @@
 // @ts-check
-/** `<earl-editor>` on the CPU: attributes, life in the document, form, keyboard, access, history. */
+/** `<earl-editor>` on the CPU: attributes, life in the document, form, keyboard, access. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -189,55 +189,6 @@ describe("element", () => {
       return file && t.hash(file);
     });
     assert.equal(back, hash);
-    await page.context().close();
-  });
-
-  test("W14 undo, redo, a branch, the limit, clear; nothing of the pictures is stored", async () => {
-    const page = await open(EDITOR.replace("<earl-editor", '<earl-editor history="on"'));
-    await place(page);
-    const found = await page.evaluate(async () => {
-      const hash = async () => t.hash(await editor.toBlob());
-      const nodes = () => editor.shadowRoot.querySelectorAll("[part=history] button").length;
-      const source = await hash();
-      await editor.run();
-      const first = await hash();
-      editor.instruction = "make the background pink";
-      await editor.run();
-      const second = await hash();
-      editor.undo();
-      const undone = await hash();
-      editor.redo();
-      const redone = await hash();
-      editor.undo();
-      editor.undo();
-      const bottom = await hash();
-      await editor.run(); // a branch from the source
-      const branch = await hash();
-      editor.undo();
-      editor.redo();
-      const again = await hash();
-      const all = nodes();
-      editor.shadowRoot.querySelectorAll("[part=history] button")[2].click();
-      const chosen = await hash();
-      editor.reset();
-      const databases = await indexedDB.databases();
-      return { source, first, second, undone, redone, bottom, branch, again, all, chosen, cleared: await hash(), left: nodes(), stored: databases.length + localStorage.length, caches: await caches.keys() };
-    });
-    assert.equal(new Set([found.source, found.first, found.second, found.branch]).size, 4);
-    assert.deepEqual([found.undone, found.redone, found.bottom, found.again, found.chosen, found.cleared], [found.first, found.second, found.source, found.branch, found.second, found.source]);
-    assert.deepEqual([found.all, found.left, found.stored], [4, 1, 0]);
-    assert.deepEqual(found.caches, ["earl-weights-v1"]);
-    const limits = await page.evaluate(async () => {
-      const { History, LIMITS } = await import("/web/element/history.js");
-      const history = new History();
-      const picture = () => ({ image: new Blob([]), data: new ImageData(8, 8), recipe: null, result: null, label: "" });
-      for (let at = 0; at < 60; at++) history.add(picture());
-      const line = history.nodes.length;
-      history.clear();
-      for (let at = 0; at < 4; at++) history.add({ ...picture(), image: new Blob([new Uint8Array(20 * 2 ** 20)]) });
-      return [line, LIMITS.nodes, history.nodes.length, history.current.id === history.nodes.at(-1).id];
-    });
-    assert.deepEqual(limits, [50, 50, 3, true]);
     await page.context().close();
   });
 

@@ -58,3 +58,15 @@ export async function bench(flags = []) {
     },
   };
 }
+
+/**
+ * Waits until something holds in the page; unlike `waitForFunction` it waits for promises too.
+ * @template T @param {import("playwright-core").Page} page @param {(value: T) => unknown} holds @param {T} [value]
+ */
+export async function until(page, holds, value) {
+  const end = Date.now() + 60_000;
+  while (!(await page.evaluate(/** @type {any} */ (holds), value))) {
+    if (Date.now() > end) throw new Error(`it never came true: ${holds}`);
+    await page.waitForTimeout(50);
+  }
+}

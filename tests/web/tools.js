@@ -53,6 +53,16 @@ export async function fault(act) {
   }
 }
 
+/** Pictures that histories have stored, oldest first, without their files; `here` are those one is at. */
+export async function stored() {
+  if ((await indexedDB.databases()).length === 0) return [];
+  const database = await new Promise((resolve) => (indexedDB.open("earl-history-v1").onsuccess = ({ target }) => resolve(target.result)));
+  const all = (name) => new Promise((resolve) => (database.transaction(name).objectStore(name).getAll().onsuccess = ({ target }) => resolve(target.result)));
+  const [pictures, places] = [await all("pictures"), await all("places")];
+  database.close();
+  return pictures.sort((a, b) => a.made - b.made).map(({ image, ...rest }) => ({ ...rest, here: places.some(({ at }) => at === rest.id) }));
+}
+
 /** The page's editor on the CPU. @param {object} [options] */
 export const create = (options = {}) => api.createEditor({ model: "/models/tiny/", backend: "cpu", ...options });
 

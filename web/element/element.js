@@ -9,6 +9,7 @@
  * @typedef {import("../types").Recipe} Recipe
  */
 import { EarlError, fromFragment, fromPng, toFragment, withoutText } from "../api.js";
+import { treeName } from "../archive.js";
 import { failure } from "../errors.js";
 import { withBoxAt } from "../plan.js";
 import { ATTRIBUTES, upgrade } from "./attributes.js";
@@ -72,8 +73,13 @@ export class EarlEditor extends FormElement {
   }
 
   set image(image) {
+    this.#give(image, this.#image === null);
+  }
+
+  /** @param {import("../types").ImageInput | null} image @param {boolean} first */
+  #give(image, first) {
     this.#image = image;
-    if (image !== null) this.#opened = this.#open(image).catch((error) => this.#failed(error));
+    if (image !== null) this.#opened = this.#open(image, { first }).catch((error) => this.#failed(error));
   }
 
   /** The last edit. @returns {EditResult | null} */
@@ -85,6 +91,7 @@ export class EarlEditor extends FormElement {
     if (this.#life.signal.aborted) this.#life = new AbortController();
     upgrade(this);
     this.rememberValue(this.#life.signal);
+    this.#keepHistory();
     this.#refresh();
     this.validate(EarlEditor.texts.required, this.#view.instruction);
     if (this.reveal === "" || this.reveal === "auto") whenSeen(this, this.#life.signal, () => void this.#loader.get().catch(() => undefined));
@@ -108,6 +115,7 @@ export class EarlEditor extends FormElement {
     if (name === "region") this.#showRegion();
     if (name === "recipe" && value) this.#recipeAttribute(value);
     if (["model", "model-hash", "backend"].includes(name)) this.#dropEditor();
+    if (name === "history" && this.isConnected) this.#keepHistory();
     if (name === "required") this.validate(EarlEditor.texts.required, this.#view.instruction);
     this.#refresh();
   }
@@ -125,7 +133,7 @@ export class EarlEditor extends FormElement {
   /** @param {File | string | FormData | null} state what `setValue` gave the browser to remember */
   formStateRestoreCallback(state) {
     const image = recalled(state);
-    if (image) this.#opened = this.#open(image, true).catch((error) => this.#failed(error));
+    if (image) this.#opened = this.#open(image, { edited: true }).catch((error) => this.#failed(error));
   }
 
   /** Edits the picture on the stage, once it is open. @returns {Promise<EditResult>} */
@@ -153,13 +161,13 @@ export class EarlEditor extends FormElement {
     this.#goTo(this.#history.redo());
   }
 
-  /** Forgets all edits and shows the picture as it came. */
+  /** Forgets all edits, the stored ones too, and shows the picture as it came, or the first that is left of its line. */
   reset() {
     this.#running?.abort.abort(failure("E_STATE", "the editor was reset"));
-    const first = this.#history.nodes.find((node) => node.parent === null && !node.recipe) ?? null;
+    const { root } = this.#history;
     this.#history.clear();
     this.#checkpoint = null;
-    if (first) this.#history.add(first);
+    if (root) this.#history.begin({ ...root, recipe: null, result: null, label: EarlEditor.texts.original }, root.id);
     this.#goTo(this.#history.current);
     if (this.#state !== "downloading") this.#setState(this.#loader.isThere ? "ready" : "idle");
   }
@@ -227,25 +235,26 @@ export class EarlEditor extends FormElement {
 
   /** A file a person hands over. @param {File} file */
   #take(file) {
-    if (this.#locked) return;
-    this.image = file;
+    if (!this.#locked) this.#give(file, false);
   }
 
   get #locked() {
     return this.disabled || this.readOnly || this.#running !== null || this.matches(":disabled");
   }
 
-  /** A picture comes onto the stage. @param {import("../types").ImageInput} input @param {boolean} [edited] */
-  async #open(input, edited = false) {
+  /**
+   * A picture comes onto the stage: the first of the page, an edit that a form remembers, or another.
+   * @param {import("../types").ImageInput} input @param {{ first?: boolean, edited?: boolean }} kind
+   */
+  async #open(input, { first = false, edited = false }) {
     const turn = ++this.#opening;
     const { data, file } = await openPicture(input, this.#life.signal);
     if (turn !== this.#opening) return; // a later picture came first
     const recipe = fromPng(new Uint8Array(await file.arrayBuffer()));
-    this.#history.clear();
+    const shown = await this.#history.open({ image: file, data, recipe: edited ? recipe : null, result: null, label: EarlEditor.texts.original }, first);
     this.#checkpoint = null;
-    this.#history.add({ image: file, data, recipe: edited ? recipe : null, result: null, label: EarlEditor.texts.original });
     this.#goTo(this.#history.current);
-    if (!recipe || edited) return;
+    if (!shown || !recipe || edited) return;
     this.setRecipe(recipe);
     this.#wanted = null; // the picture at hand is the result, not what the recipe starts from
     this.#view.say("restored", { instruction: recipe.instruction });
@@ -335,11 +344,11 @@ export class EarlEditor extends FormElement {
     this.#view.fault("");
     if (node) {
       const { result } = node;
-      this.#view.show(node.data, result ? this.#history.before(node) : null, this.alt);
+      this.#view.show(node.data, this.#history.before(node), this.alt);
       this.#view.boxes(result, this.#history.canUndo ? (step, place) => void this.#replan(step, place) : null);
       this.#setValue(node.recipe ? node.image : null);
     }
-    showHistory(this.#view, this.#history, this.getAttribute("history") === "on", (id) => this.#running || this.#goTo(this.#history.go(id)));
+    this.#showHistory();
     showCandidates(this.#view, node, (candidate) => this.#choose(candidate));
     this.#showRegion();
     this.#refresh();
@@ -350,10 +359,23 @@ export class EarlEditor extends FormElement {
     const node = this.#history.current;
     if (!node?.result || this.#running) return;
     const { image, data, recipe, plan, outside, tokens } = candidate;
-    node.result = { ...node.result, image, data, recipe, plan, outside, tokens };
-    Object.assign(node, { image, data, recipe });
+    const result = { ...node.result, image, data, recipe, plan, outside, tokens };
+    this.#history.replace(node, { image, data, recipe, result });
     this.#goTo(node);
-    this.#tell("edit", { image, result: node.result, seed: recipe.seed });
+    this.#tell("edit", { image, result, seed: recipe.seed });
+  }
+
+  /** With `history="on"` the browser keeps the tree; once switched off it does not, and what it kept is deleted. */
+  #keepHistory() {
+    this.#showHistory();
+    if (this.getAttribute("history") !== "on") return this.#history.unkeep();
+    const kept = this.#history.keep(treeName(this.id), () => this.#view.say("unkept"));
+    const back = kept?.then((found) => found && !this.#running && this.#goTo(this.#history.current));
+    this.#opened = Promise.all([this.#opened, back]).then(() => undefined);
+  }
+
+  #showHistory() {
+    showHistory(this.#view, this.#history, this.getAttribute("history") === "on", (id) => this.#running || this.#goTo(this.#history.go(id)));
   }
 
   #showRegion() {
@@ -410,6 +432,7 @@ export class EarlEditor extends FormElement {
   /** Out of the document: aborts, frees the worker; back in, it starts anew. */
   #close() {
     this.#life.abort(failure("E_DESTROYED", "the element left the page"));
+    this.#history.release();
     this.#dropEditor();
     this.#setState("idle");
   }

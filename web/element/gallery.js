@@ -2,10 +2,10 @@
 /** Rows of small pictures: the history and the candidates of an edit. */
 import { TEXTS, fill } from "./texts.js";
 
-/** @param {import("./view.js").View} view @param {import("./history.js").History} history @param {boolean} all @param {(id: number) => void} go */
+/** @param {import("./view.js").View} view @param {import("./history.js").History} history @param {boolean} all @param {(id: string) => void} go */
 export function showHistory(view, { nodes, current }, all, go) {
   const shown = all ? nodes : [];
-  view.clear.hidden = shown.length < 2;
+  view.clear.hidden = shown.length < 2 && !shown.some(({ recipe }) => recipe);
   const had = view.history.contains(/** @type {ShadowRoot} */ (view.history.getRootNode()).activeElement);
   view.history.replaceChildren(...shown.map((node) => view.thumbnail("node", node.label, node.data, node === current, () => go(node.id))));
   if (had) focusChosen(view.history);

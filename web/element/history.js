@@ -1,26 +1,33 @@
 // @ts-check
 /**
  * A tree of pictures: each edit hangs below the picture it was made from; going on from any of them makes a branch.
- * @typedef {{ id: number, parent: number | null, image: Blob, data: ImageData, recipe: import("../types").Recipe | null,
- *   result: import("../types").EditResult | null, label: string }} Node
+ * It lives in memory; `keep` has it stored in the browser as well, from the first edit on.
+ * @typedef {{ image: Blob, data: ImageData, recipe: import("../types").Recipe | null, result: import("../types").EditResult | null, label: string }} Picture
+ * @typedef {import("../archive.js").Entry & Picture} Node
+ * @typedef {import("../archive.js").Entry & Pick<Picture, "image" | "recipe" | "label">} Stored
  */
+import { Archive, identity, surplus } from "../archive.js";
+import { sha256 } from "../weights.js";
+import { openPicture } from "./source.js";
 
-/** Most pictures kept, and most bytes of their pixels and files. */
-export const LIMITS = { nodes: 50, bytes: 64 * 1024 * 1024 };
-
-/** @param {Node} node */
+/** @param {Picture} picture */
 const bytesOf = ({ image, data }) => image.size + data.data.length;
+
+/** A stored picture with its pixels; null if it can't be read any more. @param {Stored} stored @returns {Promise<Node | null>} */
+const revived = (stored) => openPicture(stored.image).then(({ data }) => ({ ...stored, data, result: null }), () => null);
 
 /** Where one is in the tree, and the way back and forth. */
 export class History {
-  /** @type {Map<number, Node>} */ #nodes = new Map();
-  /** The child to go to on redo. @type {Map<number, number>} */ #next = new Map();
-  /** @type {number | null} */ #at = null;
-  #counter = 1;
+  /** @type {Map<string, Node>} */ #nodes = new Map();
+  /** The child to go to on redo. @type {Map<string, string>} */ #next = new Map();
+  /** @type {string | null} */ #at = null;
+  /** @type {Archive<Stored> | null} */ #archive = null;
+  /** Resolves when what was stored is back. @type {Promise<boolean>} */ #ready = Promise.resolve(false);
+  /** SHA-256 of the picture the page came with. */ #given = "";
 
   /** The picture one is at. @returns {Node | null} */
   get current() {
-    return this.#at === null ? null : this.#nodes.get(this.#at) ?? null;
+    return this.#nodes.get(this.#at ?? "") ?? null;
   }
 
   /** All pictures, oldest first. */
@@ -28,64 +35,151 @@ export class History {
     return [...this.#nodes.values()];
   }
 
+  /** The picture that all edits on the way to the current one began with. */
+  get root() {
+    let root = this.current;
+    for (let up = root; up; up = this.#nodes.get(up.parent ?? "") ?? null) root = up;
+    return root;
+  }
+
   /** The picture a picture was made from, if it is known and has the same size. @param {Node} node */
   before({ parent, data }) {
-    const from = this.#nodes.get(parent ?? -1)?.data;
+    const from = this.#nodes.get(parent ?? "")?.data;
     return from && from.width === data.width && from.height === data.height ? from : null;
   }
 
   get canUndo() {
-    const parent = this.current?.parent;
-    return parent !== null && parent !== undefined && this.#nodes.has(parent);
+    return this.#nodes.has(this.current?.parent ?? "");
   }
 
   get canRedo() {
-    return this.#at !== null && this.#nodes.has(this.#next.get(this.#at) ?? -1);
+    return this.#nodes.has(this.#next.get(this.#at ?? "") ?? "");
   }
 
-  /** Hangs a picture below the current one and goes there. @param {Omit<Node, "id" | "parent">} picture @returns {Node} */
+  /** Hangs a picture below the current one and goes there. @param {Picture} picture */
   add(picture) {
-    const node = { ...picture, id: this.#counter++, parent: this.#at };
+    this.#put(picture, this.#at);
+  }
+
+  /** A picture begins a tree of its own. @param {Picture} picture @param {string} [id] */
+  begin(picture, id) {
+    this.#put(picture, null, id);
+  }
+
+  /** @param {Picture} picture @param {string | null} parent @param {string} [id] */
+  #put(picture, parent, id) {
+    const node = { ...picture, ...identity(), ...(id ? { id } : {}), parent, bytes: bytesOf(picture) };
     this.#nodes.set(node.id, node);
-    if (this.#at !== null) this.#next.set(this.#at, node.id);
+    if (parent !== null) this.#next.set(parent, node.id);
     this.#at = node.id;
     this.#shrink();
-    return node;
+    this.#save();
   }
 
-  /** @param {number} id */
+  /**
+   * A picture comes from outside; is it on the stage then? Without an archive it begins anew. With one it begins another tree,
+   * unless it is there already; and the picture that a page comes with again does not take one away from where one was.
+   * @param {Picture} picture @param {boolean} first is it the first the page gives?
+   */
+  async open(picture, first) {
+    await this.#ready;
+    if (!this.#archive) {
+      this.clear();
+      this.begin(picture);
+      return true;
+    }
+    if (picture.recipe && this.current) return false; // a form's memory of an edit that is in the tree
+    const hash = await sha256(new Uint8Array(await picture.image.arrayBuffer()));
+    const again = first && hash !== "" && this.#given === hash && this.current !== null;
+    if (first) this.#given = hash;
+    if (again) return false;
+    if (this.#nodes.has(hash)) this.go(hash);
+    else this.begin(picture, hash);
+    return true;
+  }
+
+  /** Another picture takes a node's place. @param {Node} node @param {Partial<Picture>} picture */
+  replace(node, picture) {
+    Object.assign(node, picture);
+    node.bytes = bytesOf(node);
+    this.#save(node.id);
+  }
+
+  /** @param {string} id */
   go(id) {
     const node = this.#nodes.get(id);
     if (!node) return null;
     if (node.parent !== null) this.#next.set(node.parent, id);
     this.#at = id;
+    this.#save();
     return node;
   }
 
   undo() {
-    return this.canUndo ? this.go(this.current?.parent ?? -1) : null;
+    return this.canUndo ? this.go(this.current?.parent ?? "") : null;
   }
 
   redo() {
-    return this.canRedo ? this.go(this.#next.get(this.#at ?? -1) ?? -1) : null;
+    return this.canRedo ? this.go(this.#next.get(this.#at ?? "") ?? "") : null;
   }
 
+  /** Forgets all pictures, the stored ones too. */
   clear() {
     this.#nodes.clear();
     this.#next.clear();
     this.#at = null;
+    this.#archive?.forget();
   }
 
-  /** Drops the oldest leaf, never the current picture, until the limits hold; a root without children is a leaf too. */
+  /**
+   * Stores the tree under a name from now on and brings back what was stored; resolves with whether there was something. Null if it is stored already.
+   * @param {string} name @param {() => void} failed
+   */
+  keep(name, failed) {
+    if (this.#archive) return null;
+    this.#archive = new Archive(name);
+    this.#archive.failed = failed;
+    return (this.#ready = this.#restore(this.#archive));
+  }
+
+  /** @param {Archive<Stored>} archive */
+  async #restore(archive) {
+    const { entries, place } = await archive.load();
+    const stored = (await Promise.all(entries.map(revived))).filter((node) => node !== null);
+    if (this.#archive !== archive) return false;
+    const own = this.nodes;
+    this.#nodes = new Map([...stored, ...own].map((node) => [node.id, node]));
+    this.#next = new Map([...(place.next ?? []), ...this.#next]);
+    this.#given ||= place.given ?? "";
+    if (own.length === 0) this.#at = this.#nodes.has(place.at ?? "") ? place.at : stored.at(-1)?.id ?? null;
+    this.#shrink();
+    if (own.length > 0) this.#save();
+    return stored.length > 0;
+  }
+
+  /** Stores nothing any more and deletes what is stored. */
+  unkeep() {
+    this.#archive?.forget();
+    this.release();
+  }
+
+  /** Stores nothing any more; what is stored stays. */
+  release() {
+    this.#archive?.close();
+    this.#archive = null;
+  }
+
+  /** Pictures alone are not stored, edits are, and what they were made from. @param {string} [changed] */
+  #save(changed) {
+    if (!this.nodes.some(({ recipe }) => recipe)) return;
+    const stored = this.nodes.map(({ data: _, result: __, ...rest }) => rest);
+    this.#archive?.keep(stored, { at: this.#at, next: [...this.#next], given: this.#given }, changed);
+  }
+
   #shrink() {
-    const bytes = () => this.nodes.reduce((sum, node) => sum + bytesOf(node), 0);
-    while (this.#nodes.size > LIMITS.nodes || bytes() > LIMITS.bytes) {
-      const parents = new Set(this.nodes.map(({ parent }) => parent));
-      // A single line has no leaf but the current picture: then its oldest picture goes.
-      const oldest = this.nodes.find(({ id }) => !parents.has(id) && id !== this.#at) ?? this.nodes.find(({ id }) => id !== this.#at);
-      if (!oldest) return;
-      this.#nodes.delete(oldest.id);
-      this.#next.delete(oldest.id);
+    for (const id of surplus(this.nodes, this.#at)) {
+      this.#nodes.delete(id);
+      this.#next.delete(id);
     }
   }
 }

@@ -3,7 +3,7 @@
 import { failure } from "../errors.js";
 import { readImage } from "../input.js";
 
-/** @param {import("../types").ImageInput} input @param {AbortSignal} signal @returns {Promise<{ data: ImageData, file: Blob }>} */
+/** @param {import("../types").ImageInput} input @param {AbortSignal} [signal] @returns {Promise<{ data: ImageData, file: Blob }>} */
 export async function openPicture(input, signal) {
   const picture = await readImage(input, signal);
   if (!("file" in picture)) {
