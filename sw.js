@@ -15,13 +15,20 @@ worker.addEventListener("install", (event) => event.waitUntil(store()));
 worker.addEventListener("activate", (event) => event.waitUntil(forget()));
 worker.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
-  if (SITE.version && event.request.method === "GET" && url.origin === location.origin) event.respondWith(answer(event.request, url));
+  if (!SITE.version || event.request.method !== "GET" || url.origin !== location.origin) return;
+  event.respondWith(answer(event.request, url));
+  if (event.request.mode === "navigate") event.waitUntil(refill());
 });
 
 /** Stores the whole version, or fails and leaves the one before in charge. */
 async function store() {
   const cache = await caches.open(NAME);
   await cache.addAll(SITE.files.map((file) => new Request(new URL(file, worker.registration.scope), { cache: "reload" })));
+}
+
+/** Stores the version again that a visitor has removed: while another tab was open the browser kept this worker. */
+async function refill() {
+  if (!(await caches.has(NAME))) await store();
 }
 
 /** Removes what versions before have stored; no page of theirs is open any more. */
@@ -34,6 +41,6 @@ async function forget() {
 async function answer(request, url) {
   if (url.pathname.endsWith("/")) url.pathname += "index.html";
   url.search = "";
-  const cache = await caches.open(NAME);
-  return (await cache.match(url.href)) ?? fetch(request);
+  // Opening the cache would make it again where the page has removed it.
+  return (await caches.match(url.href, { cacheName: NAME })) ?? fetch(request);
 }

@@ -3,22 +3,21 @@
  * The page: what is on the stage, what was typed, what came back. Start at `App.start`.
  * @typedef {import("./types").SceneState} SceneState
  * @typedef {import("./types").PlanStep} PlanStep
- * @typedef {{ rgba: Uint8ClampedArray<ArrayBuffer>, scene: SceneState | null, png: Uint8Array<ArrayBuffer> | null,
+ * @typedef {import("./archive.js").Entry & { rgba: Uint8ClampedArray<ArrayBuffer>, scene: SceneState | null, png: Uint8Array<ArrayBuffer> | null,
  *   edit: import("./view.js").Told & { instruction: string, tokens: string[], before: Uint8ClampedArray<ArrayBuffer>, settings: Settings } | null }} Picture
  * @typedef {{ mode: import("./types").Mode, seed: number, temperature: number, plan?: PlanStep[] }} Settings
  */
 import { Composer } from "./composer.js";
 import { EarlError, createEditor } from "./api.js";
+import { Archive, LIMITS, identity, treeName } from "./archive.js";
 import { SETTINGS, compared, exampleOf } from "./examples.js";
-import { installWorker } from "./install.js";
+import { installWorker, listenToStorage } from "./install.js";
 import { planBoxes, withBoxAt } from "./plan.js";
 import { Refused, fit, pngOf } from "./picture.js";
 import { samples, sceneOf } from "./samples.js";
 import { Drawings, SIDE, carryOut, randomScene, suggestions } from "./scene.js";
-import { Stage, element, facts } from "./view.js";
+import { Stage, element, facts, listenForDrops } from "./view.js";
 
-/** Most pictures kept for undo. */
-const HISTORY = 50;
 /** A generous guess of an edit's tokens, for the progress bar. @type {Record<string, number>} */
 const TOKENS = { local: 40, full: 66, think: 80 };
 
@@ -35,9 +34,10 @@ class App {
   #broken = false;
   #lastInstruction = "";
 
-  /** @param {Drawings} drawings */
-  constructor(drawings) {
+  /** @param {Drawings} drawings @param {Archive<Picture>} archive @param {import("./archive.js").Tree<Picture>} stored */
+  constructor(drawings, archive, stored) {
     this.drawings = drawings;
+    this.archive = archive;
     this.editor = this.#connect();
     this.composer = new Composer(drawings, {
       scene: () => this.#picture?.scene ?? null,
@@ -47,13 +47,17 @@ class App {
       say: (text) => this.#say(text),
     });
     this.#listen();
+    this.#listenToStorage();
     this.#showSamples();
+    this.#restore(stored);
     void this.#repeat(location.hash);
   }
 
   static async start() {
-    const drawings = await Drawings.load(new URL("./assets/", import.meta.url));
-    return new App(drawings);
+    /** @type {Archive<Picture>} */
+    const archive = new Archive(treeName("page"));
+    const [drawings, stored] = await Promise.all([Drawings.load(new URL("./assets/", import.meta.url)), archive.load()]);
+    return new App(drawings, archive, stored);
   }
 
   /** The picture on the stage. */
@@ -132,7 +136,28 @@ class App {
       const file = [...(event.clipboardData?.files ?? [])][0];
       if (file) this.#open(file);
     });
-    this.#listenForDrops();
+    listenForDrops((file) => this.#open(file));
+  }
+
+  #listenToStorage() {
+    listenToStorage((keep) => (keep ? this.#keep() : this.archive.forget()));
+    this.archive.failed = () => {
+      element("keep", HTMLInputElement).checked = false;
+      this.#say("Pictures can't be stored or deleted here; what is shown lasts as long as this page.");
+    };
+  }
+
+  /** What is stored comes back, as the visitor left it. @param {import("./archive.js").Tree<Picture>} stored */
+  #restore({ entries, place }) {
+    if (entries.length === 0) return;
+    element("keep", HTMLInputElement).checked = true;
+    this.#history = entries;
+    this.#go(Math.max(0, entries.findIndex(({ id }) => id === place.at)));
+  }
+
+  /** Stores the pictures if the visitor wants it. */
+  #keep() {
+    if (element("keep", HTMLInputElement).checked) this.archive.keep(this.#history, { at: this.#picture?.id ?? null });
   }
 
   /** Undo and redo as everywhere else, except where text is typed. @param {KeyboardEvent} event */
@@ -144,26 +169,6 @@ class App {
     else if (key === "y") this.#go(this.#at + 1);
     else return;
     event.preventDefault();
-  }
-
-  #listenForDrops() {
-    const stage = element("stage", HTMLDivElement);
-    const drop = element("drop", HTMLDivElement);
-    const over = (/** @type {boolean} */ on) => {
-      stage.classList.toggle("dropping", on);
-      drop.hidden = !on;
-    };
-    document.addEventListener("dragover", (event) => {
-      event.preventDefault();
-      over(true);
-    });
-    document.addEventListener("dragleave", (event) => event.relatedTarget === null && over(false));
-    document.addEventListener("drop", (event) => {
-      event.preventDefault();
-      over(false);
-      const file = event.dataTransfer?.files[0];
-      if (file) this.#open(file);
-    });
   }
 
   #showSamples() {
@@ -197,8 +202,8 @@ class App {
       picture.rgba = this.#stage.pixels();
     }
     if (!picture.rgba) return;
-    const whole = { scene: null, png: null, edit: null, ...picture, rgba: picture.rgba };
-    this.#history = [...this.#history.slice(0, this.#at + 1), whole].slice(-HISTORY);
+    const whole = { scene: null, png: null, edit: null, ...picture, rgba: picture.rgba, ...identity(), parent: null, bytes: 3 * picture.rgba.length };
+    this.#history = [...this.#history.slice(0, this.#at + 1), whole].slice(-LIMITS.nodes);
     this.#go(this.#history.length - 1);
   }
 
@@ -218,6 +223,7 @@ class App {
     element("undo", HTMLButtonElement).disabled = at === 0;
     element("redo", HTMLButtonElement).disabled = at + 1 >= this.#history.length;
     element("again", HTMLButtonElement).disabled = picture.edit === null;
+    this.#keep();
   }
 
   /** @param {Picture} picture */

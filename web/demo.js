@@ -1,8 +1,9 @@
 // @ts-check
-/** The page of the element: samples, a link to an edit, the self-test, the stored model. */
-import { capabilities, createEditor, fromFragment, purge, toFragment } from "./api.js";
+/** The page of the element: samples, a link to an edit, the self-test, what is stored. */
+import { capabilities, createEditor, fromFragment, toFragment } from "./api.js";
+import { isStored, treeName } from "./archive.js";
 import { EarlEditor } from "./element/define.js";
-import { installWorker } from "./install.js";
+import { installWorker, listenToStorage } from "./install.js";
 import { samples } from "./samples.js";
 import { Drawings, SIDE } from "./scene.js";
 import { element } from "./view.js";
@@ -80,8 +81,8 @@ function listen() {
     editor.maps = !editor.maps;
     element("maps", HTMLElement).setAttribute("aria-pressed", String(editor.maps));
   });
-  on("purge", async () => say("stored", `${((await purge()) / 1e6).toFixed(1)} MB were freed.`));
   on("test", runTest);
+  listenToStorage((keep) => (editor.history = keep ? "on" : "off"));
 }
 
 async function runTest() {
@@ -99,6 +100,10 @@ async function runTest() {
 
 listen();
 installWorker();
+if (await isStored(treeName(editor.id))) {
+  element("keep", HTMLInputElement).checked = true; // as the visitor left it
+  editor.history = "on";
+}
 const all = await pictures();
 showSamples(all);
 if (all[0]) editor.image = all[0].data;

@@ -179,3 +179,22 @@ export function facts({ plan, summary, kept, cost, compared }) {
     paragraph("cost", cost),
   ];
 }
+
+/** Files that are let fall anywhere on the page. @param {(file: File) => void} open */
+export function listenForDrops(open) {
+  const over = (/** @type {boolean} */ on) => {
+    element("stage", HTMLDivElement).classList.toggle("dropping", on);
+    element("drop", HTMLDivElement).hidden = !on;
+  };
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    over(true);
+  });
+  document.addEventListener("dragleave", (event) => event.relatedTarget === null && over(false));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    over(false);
+    const file = event.dataTransfer?.files[0];
+    if (file) open(file);
+  });
+}

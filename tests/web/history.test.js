@@ -338,6 +338,62 @@ describe("history", () => {
     await context.close();
   });
 
+  test("W14 the main page stores nothing unless the visitor says so; then its pictures are there again, until they say no", async () => {
+    const context = await on.browser.newContext();
+    const page = await context.newPage();
+    await page.goto(`${on.server.url}?backend=cpu`);
+    await page.waitForSelector("#status.ready");
+    const pixels = () => page.evaluate(() => [...document.getElementById("after").getContext("2d").getImageData(0, 0, 64, 64).data].join());
+    const change = async (/** @type {string} */ instruction) => {
+      await page.fill("#instruction", instruction);
+      await page.click("#run");
+      await page.waitForFunction((text) => document.getElementById("result").textContent.includes(text), /(\w+)$/.exec(instruction)?.[1]);
+      return pixels();
+    };
+    const databases = () => page.evaluate(() => indexedDB.databases());
+    const source = await pixels();
+    const pink = await change("make the background pink");
+    assert.equal(await page.isChecked("#keep"), false);
+    assert.deepEqual(await databases(), []);
+    await page.check("#keep");
+    const green = await change("make the background green");
+    await page.click("#undo");
+    await page.evaluate(async () => Object.assign(globalThis, await import("/test/tools.js")));
+    await holds(page, 3);
+    await until(page, async () => (await stored()).find(({ here }) => here)?.edit?.instruction === "make the background pink");
+    await page.reload();
+    await page.waitForSelector("#status.ready");
+    assert.equal(await page.isChecked("#keep"), true);
+    assert.equal(await pixels(), pink);
+    assert.match(await page.textContent("#result") ?? "", /background: pink/);
+    await page.click("#redo");
+    assert.equal(await pixels(), green);
+    await page.click("#undo");
+    await page.click("#undo");
+    assert.equal(await pixels(), source);
+    await page.uncheck("#keep");
+    await page.evaluate(async () => Object.assign(globalThis, await import("/test/tools.js")));
+    await holds(page, 0);
+    await page.reload();
+    await page.waitForSelector("#status.ready");
+    assert.deepEqual([await page.isChecked("#keep"), await page.isDisabled("#undo")], [false, true]);
+    await context.close();
+  });
+
+  test("W14 the main page says where pictures can't be stored, and goes on", async () => {
+    const context = await on.browser.newContext();
+    await context.addInitScript(() => (IDBObjectStore.prototype.put = () => { throw new DOMException("full", "QuotaExceededError"); }));
+    const page = await context.newPage();
+    await page.goto(`${on.server.url}?backend=cpu`);
+    await page.waitForFunction(() => document.querySelectorAll("#samples button").length > 0);
+    await page.click("#keep");
+    await page.waitForFunction(() => document.getElementById("notice").textContent.includes("lasts as long as this page"));
+    assert.equal(await page.isChecked("#keep"), false);
+    await page.click("#random");
+    assert.equal(await page.isDisabled("#undo"), false);
+    await context.close();
+  });
+
   test("the console stays silent", () => {
     assert.deepEqual(on.noise.filter((line) => !/No available adapters/.test(line)), []);
   });

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { chromium } from "playwright-core";
-import { CHROMIUM, bench, site } from "./helpers.js";
+import { CHROMIUM, bench, chunkCount, site, until, weightBytes } from "./helpers.js";
 import { CSP, serve } from "./server.js";
 
 /** @type {import("./helpers.js").Bench} */
@@ -17,7 +17,7 @@ after(() => on.close());
 /** Chromium's own remark where WebGPU is looked for in vain. */
 const NO_GPU = "No available adapters.";
 
-/** Opens the element's page in a fresh profile; every address the browser asks for is kept. @param {string} [url] */
+/** Opens the element's page, or another, in a fresh profile; every address the browser asks for is kept. @param {string} [url] */
 async function open(url = `${on.server.url}element.html`) {
   const context = await on.browser.newContext();
   /** @type {string[]} */
@@ -29,7 +29,7 @@ async function open(url = `${on.server.url}element.html`) {
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && message.text() !== NO_GPU && noise.push(message.text()));
   await page.addInitScript(() => document.addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`)));
   await page.goto(url);
-  await page.waitForFunction(() => customElements.get("earl-editor") !== undefined && document.querySelectorAll("#samples button").length > 0);
+  await page.waitForFunction(() => (customElements.get("earl-editor") || !document.querySelector("earl-editor")) && document.querySelectorAll("#samples button").length > 0);
   return { context, page, asked, noise };
 }
 /** @param {import("playwright-core").Page} page @param {string} instruction */
@@ -178,6 +178,87 @@ describe("without a network", () => {
       await context.close();
       rmSync(profile, { recursive: true });
     }
+  });
+
+  for (const path of ["element.html", "?backend=cpu"]) {
+    test(`W40 removing everything leaves nothing in the browser and tells the bytes; the page goes on, the next load asks for everything (${path})`, async () => {
+      const { context, page, noise } = await open(on.server.url + path);
+      const run = async (/** @type {string} */ instruction) => {
+        if (path === "element.html") return edit(page, instruction);
+        await page.fill("#instruction", instruction);
+        await page.click("#run");
+        await page.waitForFunction((word) => document.querySelector("#stop[hidden]") && document.getElementById("result")?.textContent?.includes(word), instruction.split(" ").at(-1));
+      };
+      const again = async () => {
+        await page.reload();
+        await page.waitForFunction(() => document.querySelectorAll("#samples button").length > 0);
+      };
+      await stored(page);
+      await again(); // only now it comes from the worker
+      await page.check("#keep");
+      await run("make the background pink");
+      await page.evaluate(async () => (await (await import("/web/api.js")).createEditor({ model: "/models/tiny/", backend: "cpu", storage: "opfs" })).destroy());
+      const left = () => page.evaluate(async () => {
+        const files = [];
+        for await (const folder of (await (await navigator.storage.getDirectory()).getDirectoryHandle("earl-weights-v1")).values()) files.push(folder.name);
+        return { caches: await caches.keys(), databases: (await indexedDB.databases()).map(({ name }) => name), files, workers: (await navigator.serviceWorker.getRegistrations()).length, texts: localStorage.length };
+      });
+      await until(page, async () => (await indexedDB.databases()).length === 1);
+      const full = await left();
+      assert.deepEqual([full.caches.length, full.files.length > 0, full.workers, full.texts], [2, true, 1, 0]);
+      const cached = await page.evaluate(async () => {
+        let bytes = 0;
+        for (const name of await caches.keys()) for (const response of await (await caches.open(name)).matchAll()) bytes += (await response.blob()).size;
+        return bytes;
+      });
+      await page.click("#purge");
+      await page.waitForFunction(() => document.getElementById("stored")?.textContent?.includes("were freed"));
+      const told = Number.parseFloat((await page.textContent("#stored")) ?? "") * 1e6;
+      assert.ok(Math.abs(told - cached - weightBytes) < 0.3e6, `${told} of ${cached} in caches and ${weightBytes} in files`);
+      const nothing = { caches: [], databases: [], files: [], workers: 0, texts: 0 };
+      assert.deepEqual(await left(), nothing);
+      assert.equal(await page.isChecked("#keep"), false);
+      await run("make the background green");
+      await page.evaluate(async () => void (await fetch("web/api.js")));
+      assert.deepEqual(await left(), nothing, "neither an edit nor what the page asks for is stored again");
+      const before = on.server.log.length;
+      await again();
+      await run("make the background yellow");
+      await stored(page);
+      const asked = on.server.log.slice(before);
+      for (const part of ["/web/api.js", "/web/wasm/earl_cpu_bg.wasm", "/models/tiny/manifest.json", "/sw.js"]) assert.ok(asked.includes(part), part);
+      assert.equal(asked.filter((path) => path.includes("chunks/")).length, chunkCount);
+      await context.setOffline(true);
+      await again();
+      assert.deepEqual(noise, []);
+      await context.close();
+    });
+  }
+
+  test("W40 removed while another tab is open, the page is stored again by later loads", async () => {
+    const { context, page } = await open();
+    await stored(page);
+    const tab = await context.newPage();
+    const load = async (/** @type {import("playwright-core").Page} */ page) => {
+      await page.goto(`${on.server.url}element.html`);
+      await page.waitForFunction(() => document.querySelectorAll("#samples button").length > 0);
+    };
+    await load(tab);
+    await page.click("#purge");
+    await page.waitForFunction(() => document.getElementById("stored")?.textContent?.includes("were freed"));
+    assert.ok(await tab.evaluate(async () => (await (await fetch("web/api.js")).text()).includes("createEditor")), "the other tab goes on");
+    for (let loads = 0; loads < 2; loads++) {
+      await load(page);
+      await stored(page);
+    }
+    await until(page, async () => {
+      const [name] = (await caches.keys()).filter((name) => name.startsWith("earl-page-"));
+      return name && (await (await caches.open(name)).keys()).length > 40;
+    });
+    await context.setOffline(true);
+    await load(page);
+    await load(tab);
+    await context.close();
   });
 
   test("W12 a copied link opens in another profile and gives the same picture", async () => {
