@@ -80,8 +80,8 @@ export class EditStream {
 
 /** @template T @typedef {{ promise: Promise<T>, resolve: (value: T) => void, reject: (reason: unknown) => void }} PromiseWithResolversLike */
 
-/** @template T @returns {PromiseWithResolversLike<T>} */
-function withResolvers() {
+/** `Promise.withResolvers`, which not every browser has. @template T @returns {PromiseWithResolversLike<T>} */
+export function withResolvers() {
   /** @type {any} */
   const made = {};
   made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));

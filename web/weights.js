@@ -77,6 +77,8 @@ const insists = (storage) => storage === "cache" || storage === "opfs";
 /** @param {number} bytes @param {unknown} [cause] */
 const noRoom = (bytes, cause) => failure("E_QUOTA", `the browser has no room to store ${(bytes / 1e6).toFixed(1)} MB of the model`, { cause });
 
+export const declined = () => failure("E_DOWNLOAD_DECLINED", "the page declined to fetch the model");
+
 /** Counts bytes over all chunks; what it tells never decreases. */
 class Progress {
   /** @type {Map<string, number>} */ #counts = new Map();
@@ -122,9 +124,7 @@ export async function loadChunks(model, how) {
     signal?.throwIfAborted();
     const stored = await storedBytes(model, opened.store);
     const missing = progress.total - stored;
-    if (missing > 0 && mayFetch && !mayFetch(missing, stored)) {
-      throw failure("E_DOWNLOAD_DECLINED", "the page declined to fetch the model");
-    }
+    if (missing > 0 && mayFetch && !mayFetch(missing, stored)) throw declined();
     let store = opened.store;
     if (store.kind !== "memory" && !(await hasRoom(missing))) {
       if (insists(how.storage)) throw noRoom(missing);

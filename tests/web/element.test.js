@@ -113,16 +113,104 @@ describe("element", () => {
     await page.context().close();
   });
 
-  test("W31 three elements on a page fetch the model once", async () => {
-    const page = await open(EDITOR.repeat(3));
+  /** Several elements, the first sample on each stage; `elements` in the page. @param {string} body */
+  const several = async (body) => {
+    const page = await open(body);
+    await page.evaluate(async () => {
+      globalThis.elements = [...document.querySelectorAll("earl-editor")];
+      globalThis.outcome = (edit) => edit.then(({ tokens }) => tokens.join(), (error) => error.code);
+      for (const element of elements) {
+        element.image = await t.scene(0);
+        while (!(await element.toBlob())) await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    });
+    return page;
+  };
+  const workersOf = async (/** @type {import("playwright-core").Page} */ page, /** @type {number} */ wanted) => {
+    for (let tries = 0; tries < 100 && page.workers().length !== wanted; tries++) await page.waitForTimeout(20);
+    return page.workers().length;
+  };
+
+  test("W31 three elements on a page share one download and one worker; one that comes late hears of the progress, too", async () => {
+    const page = await several(EDITOR.repeat(3));
     const before = on.server.count("chunks/");
-    const tokens = await page.evaluate(async () => Promise.all([...document.querySelectorAll("earl-editor")].map(async (editor) => {
-      editor.image = await t.scene(0);
-      while (!(await editor.toBlob())) await new Promise((resolve) => setTimeout(resolve, 5));
-      return (await editor.run()).tokens.length;
-    })));
-    assert.equal(new Set(tokens).size, 1);
-    assert.equal(on.server.count("chunks/") - before, chunkCount);
+    on.server.spoil.set("chunks/", { delay: 400 });
+    const found = await page.evaluate(async () => {
+      const steps = elements.map((element) => {
+        const steps = [];
+        element.addEventListener("earl-progress", ({ detail }) => steps.push(detail.done / detail.total));
+        return steps;
+      });
+      const late = new Promise((resolve) => elements[0].addEventListener("earl-progress", () => resolve(outcome(elements[2].run())), { once: true }));
+      const tokens = await Promise.all([outcome(elements[0].run()), outcome(elements[1].run()), late]);
+      return { tokens, steps, asked: heard.filter(({ name }) => name === "before-download").length };
+    });
+    on.server.spoil.clear();
+    assert.equal(new Set(found.tokens).size, 1);
+    assert.match(found.tokens[0], /^\d+(,\d+){3,}$/);
+    assert.deepEqual([on.server.count("chunks/") - before, await workersOf(page, 1), found.asked], [chunkCount, 1, 1]);
+    for (const steps of found.steps) {
+      assert.deepEqual([steps[0], steps.at(-1)], [0, 1]);
+      assert.deepEqual(steps, [...steps].sort((a, b) => a - b));
+    }
+    await page.context().close();
+  });
+
+  test("W31 of elements that share a worker one that is taken out ends its own edit alone, in the download and in the edit; the last ends the worker", async () => {
+    const page = await several(EDITOR.repeat(4));
+    const codes = await page.evaluate(async () => {
+      elements[0].addEventListener("earl-progress", () => elements[0].remove(), { once: true });
+      elements[1].addEventListener("earl-token", () => elements[1].remove(), { once: true });
+      return Promise.all(elements.map((element) => outcome(element.run())));
+    });
+    assert.deepEqual(codes.slice(0, 2), ["E_DESTROYED", "E_DESTROYED"]);
+    assert.match(codes[2], /^\d+(,\d+){3,}$/);
+    assert.deepEqual([codes[3], await workersOf(page, 1)], [codes[2], 1]);
+    await page.evaluate(() => (elements[2].remove(), elements[3].undo()));
+    assert.equal(await page.evaluate(() => outcome(elements[3].run())), codes[2]);
+    await page.evaluate(() => elements[3].remove());
+    assert.equal(await workersOf(page, 0), 0);
+    await page.context().close();
+  });
+
+  test("W31 elements with other options have a worker of their own; a changed option ends the edit it was made with", async () => {
+    const page = await several(EDITOR.repeat(2));
+    const run = (/** @type {number} */ at) => page.evaluate((at) => outcome(elements[at].run()), at);
+    const tokens = [await run(0), await run(1)];
+    assert.deepEqual([tokens[0] === tokens[1], await workersOf(page, 1)], [true, 1]);
+    await page.evaluate(async () => {
+      globalThis.hash = await t.hash(await (await fetch("/models/tiny/manifest.json")).arrayBuffer());
+      elements.forEach((element) => element.undo());
+      elements[1].modelHash = hash; // the same model, but more is asked for
+    });
+    assert.deepEqual([await run(1), await workersOf(page, 2)], [tokens[1], 2]);
+    const code = await page.evaluate(() => {
+      elements[0].addEventListener("earl-token", () => (elements[0].modelHash = hash), { once: true });
+      return outcome(elements[0].run());
+    });
+    assert.deepEqual([code, await workersOf(page, 1)], ["E_DESTROYED", 1]);
+    assert.deepEqual([await run(0), await workersOf(page, 1)], [tokens[0], 1]);
+    await page.context().close();
+  });
+
+  test("W31, W32 elements that share are asked in turn until one allows the download; after a failed one they load anew", async () => {
+    const page = await several(EDITOR.repeat(3));
+    const before = on.server.count("chunks/");
+    const all = () => page.evaluate(() => Promise.all(elements.map((element) => outcome(element.run()))));
+    on.server.spoil.set("chunks/", { status: 404 });
+    assert.deepEqual(await all(), ["E_HTTP", "E_HTTP", "E_HTTP"]);
+    on.server.spoil.clear();
+    await page.evaluate(() => {
+      heard.length = 0;
+      elements[0].addEventListener("earl-before-download", (event) => event.preventDefault(), { once: true });
+    });
+    const failed = on.server.count("chunks/") - before;
+    const [first, second, third] = await all();
+    assert.deepEqual([first, second === third, await page.evaluate(() => elements[0].state)], ["E_DOWNLOAD_DECLINED", true, "error"]);
+    assert.match(second, /^\d+(,\d+){3,}$/);
+    assert.equal(await page.evaluate(() => heard.filter(({ name }) => name === "before-download").length), 2, "the third is not asked");
+    assert.deepEqual([await page.evaluate(() => outcome(elements[0].run())), await workersOf(page, 1)], [second, 1], "what is loaded is shared with one who declined");
+    assert.equal(on.server.count("chunks/") - before - failed, chunkCount);
     await page.context().close();
   });
 

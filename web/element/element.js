@@ -37,7 +37,7 @@ export class EarlEditor extends FormElement {
   #region = new RegionBox(this.#view, (text) => (this.region = text));
   #loader = new Loader({
     options: () => ({
-      ...createOptions(this), signal: this.#life.signal,
+      ...createOptions(this),
       confirm: (bytes) => this.#tell("before-download", { bytes: bytes.missing, cached: bytes.stored, url: bytes.url }, true),
     }),
     starts: () => this.#setState("downloading"),
@@ -424,16 +424,19 @@ export class EarlEditor extends FormElement {
     return this.dispatchEvent(new CustomEvent(`earl-${name}`, { bubbles: true, composed: true, cancelable, detail }));
   }
 
-  #dropEditor() {
-    this.#loader.drop();
-    if (this.#state === "ready") this.#setState("idle");
+  /** @param {EarlError} [reason] */
+  #dropEditor(reason = failure("E_DESTROYED", "the model or backend was changed")) {
+    this.#running?.abort.abort(reason);
+    this.#loader.drop(reason);
+    if (["downloading", "ready"].includes(this.#state)) this.#setState("idle");
   }
 
-  /** Out of the document: aborts, frees the worker; back in, it starts anew. */
+  /** Out of the document: aborts, lets go of the editor; back in, it starts anew. */
   #close() {
-    this.#life.abort(failure("E_DESTROYED", "the element left the page"));
+    const reason = failure("E_DESTROYED", "the element left the page");
+    this.#life.abort(reason);
     this.#history.release();
-    this.#dropEditor();
+    this.#dropEditor(reason);
     this.#setState("idle");
   }
 }

@@ -1,15 +1,16 @@
 // @ts-check
 /**
- * The element's editor: loaded at first need, once; dropped when the model or the page changes.
+ * The element's hold of an editor: taken at first need, once; let go of when the model or the page changes.
  * @typedef {import("../api.js").Editor} Editor
- * @typedef {{ options: () => import("../types").CreateOptions, starts: () => void, ready: (editor: Editor) => void, failed: (error: unknown) => void,
+ * @typedef {{ options: () => Omit<import("./shared.js").Asked, "signal">, starts: () => void, ready: (editor: Editor) => void, failed: (error: unknown) => void,
  *   progress: (event: import("../types").DownloadProgressEvent) => void }} Host
  */
-import { createEditor } from "../api.js";
+import { borrow } from "./shared.js";
 
 /** One editor, or none yet. */
 export class Loader {
   /** @type {Promise<Editor> | null} */ #editor = null;
+  #hold = new AbortController();
 
   /** @param {Host} host */
   constructor(host) {
@@ -22,30 +23,31 @@ export class Loader {
 
   /** The loaded editor; loading starts with the first call. @returns {Promise<Editor>} */
   get() {
-    if (this.#editor) return this.#editor;
-    const own = this.#load();
-    this.#editor = own;
-    own.catch((error) => {
-      if (this.#editor === own) this.#editor = null;
-      this.host.failed(error);
-    });
-    return own;
+    return (this.#editor ??= this.#load(this.#hold.signal));
   }
 
-  async #load() {
-    this.host.starts();
-    const editor = await createEditor({
-      ...this.host.options(),
-      monitor: (monitor) => monitor.addEventListener("downloadprogress", (event) =>
-        this.host.progress(/** @type {import("../types").DownloadProgressEvent} */ (event))),
-    });
-    this.host.ready(editor);
-    return editor;
+  /** @param {AbortSignal} signal @returns {Promise<Editor>} */
+  async #load(signal) {
+    const { host } = this;
+    host.starts();
+    try {
+      const editor = await borrow({ ...host.options(), signal }, host.progress);
+      signal.throwIfAborted();
+      host.ready(editor);
+      return editor;
+    } catch (error) {
+      if (!signal.aborted) {
+        this.drop(error);
+        host.failed(error);
+      }
+      throw error;
+    }
   }
 
-  /** Ends the worker. */
-  drop() {
-    this.#editor?.then((editor) => editor.destroy(), () => undefined);
+  /** Lets go of the editor; whoever waits for it gets the reason. @param {unknown} reason */
+  drop(reason) {
+    this.#hold.abort(reason);
+    this.#hold = new AbortController();
     this.#editor = null;
   }
 }
