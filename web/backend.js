@@ -17,10 +17,13 @@ export async function webgpu() {
 
 /** @typedef {{ use: "cpu" | "webgpu", reason: string | null, adapter: string, software: boolean }} Choice */
 
+/** @param {string | null} reason why not WebGPU @returns {Choice} */
+export const onCpu = (reason) => ({ use: "cpu", reason, adapter: "", software: false });
+
 /** @param {import("./types").Backend} asked @returns {Promise<Choice>} */
 export async function choose(asked) {
   if (!hasWasm()) throw failure("E_NO_BACKEND", "this browser has no WebAssembly", { hint: "use a browser of 2023 or later" });
-  if (asked === "cpu") return { use: "cpu", reason: null, adapter: "", software: false };
+  if (asked === "cpu") return onCpu(null);
   const { reason, software, adapter } = await webgpu();
   if (asked === "webgpu") {
     if (reason) throw failure("E_NO_BACKEND", "this browser offers no WebGPU adapter");

@@ -27,28 +27,25 @@ export class Client {
   }
 
   /**
+   * An answer, and how to ask an edit to end at its next token.
    * @param {WithoutId<import("./types").ToWorker>} message
    * @param {{ transfer?: Transferable[], hear?: (message: FromWorker) => void, signal?: AbortSignal | undefined }} [how]
-   * @returns {{ id: number, answer: Promise<any> }}
+   * @returns {{ answer: Promise<any>, stop: () => void }}
    */
   ask(message, { transfer = [], hear, signal } = {}) {
     const id = this.#next++;
-    if (this.dead) return { id, answer: Promise.reject(this.dead) };
+    const stop = () => this.#worker.postMessage({ type: "stop", id });
+    if (this.dead) return { answer: Promise.reject(this.dead), stop };
     const answer = new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject, hear });
       signal?.addEventListener("abort", () => {
         if (!this.#waiting.delete(id)) return;
-        this.stop(id);
+        stop();
         reject(signal.reason);
       }, { once: true });
       this.#worker.postMessage({ ...message, id }, transfer);
     });
-    return { id, answer };
-  }
-
-  /** Asks an edit to end at its next token. @param {number} id */
-  stop(id) {
-    this.#worker.postMessage({ type: "stop", id });
+    return { answer, stop };
   }
 
   /** Ends the worker; whatever waits is rejected. @param {EarlError} reason */

@@ -1,6 +1,7 @@
 // @ts-check
 /**
- * A loaded model behind promises: boots a worker, feeds it the model, runs one edit after another.
+ * A loaded model behind promises: boots a worker, feeds it the model, runs one edit after another; on the CPU
+ * several workers write the candidates of one.
  * A worker that traps is replaced at the next call, from stored weights; one whose WebGPU device is lost
  * is replaced at once, and the edit goes on from the tokens it has.
  * @typedef {import("./types").CreateOptions} CreateOptions
@@ -9,12 +10,13 @@
  * @typedef {import("./types").ModelInfo} ModelInfo
  * @typedef {import("./weights.js").Model} Model
  */
-import { choose } from "./backend.js";
+import { choose, onCpu } from "./backend.js";
 import { Client } from "./client.js";
 import { EarlError, failure } from "./errors.js";
 import { readImage } from "./input.js";
-import { FULL, checkEdit } from "./options.js";
+import { FULL, MOST_WORKERS, checkEdit } from "./options.js";
 import { Job } from "./job.js";
+import { Helpers, shareOut } from "./pool.js";
 import { EditStream } from "./stream.js";
 import { forget, verify } from "./verify.js";
 import { loadChunks, memoryOf, openModel } from "./weights.js";
@@ -34,8 +36,8 @@ class DownloadProgress extends Event {
   }
 }
 
-/** @param {CreateOptions} options @param {Model} model */
-function checkMemory(options, model) {
+/** How many workers may hold the model at once; throws if none may. @param {CreateOptions} options @param {Model} model */
+function workersFor(options, model) {
   const device = /** @type {{ deviceMemory?: number }} */ (navigator).deviceMemory;
   const limit = options.maxMemoryBytes ?? Math.min(MEMORY.bytes, device ? device * 2 ** 30 * MEMORY.share : Infinity);
   const needed = memoryOf(model.manifest);
@@ -43,6 +45,8 @@ function checkMemory(options, model) {
     const mebibytes = (/** @type {number} */ bytes) => `${Math.ceil(bytes / 1048576)} MiB`;
     throw failure("E_MEMORY_LIMIT", `the model needs about ${mebibytes(needed)}; ${mebibytes(limit)} are allowed`);
   }
+  const wanted = options.workers ?? Math.min(MOST_WORKERS, navigator.hardwareConcurrency - 1);
+  return Math.max(1, Math.min(wanted, Math.floor(limit / needed)));
 }
 
 /** Edits pictures. Made by `createEditor`. Fires `statechange` with `detail` = `{ state }`: `ready`, `running`, `lost`, `destroyed`. */
@@ -59,12 +63,14 @@ export class Editor extends EventTarget {
   #guard = 0;
   /** The device that was tested, if any. @type {import("./verify.js").Device | null} */
   #device = null;
+  /** @type {Helpers} */ #helpers;
 
-  /** @param {CreateOptions} options @param {Model} model */
-  constructor(options, model) {
+  /** @param {CreateOptions} options @param {Model} model @param {number} workers at most */
+  constructor(options, model, workers) {
     super();
     this.#options = options;
     this.#model = model;
+    this.#helpers = new Helpers(workers - 1, () => this.#help());
   }
 
   /** Opens a model and waits until it is ready. @param {CreateOptions} options */
@@ -73,9 +79,9 @@ export class Editor extends EventTarget {
     signal?.throwIfAborted();
     const chosen = await choose(options.backend ?? "auto");
     const model = await openModel(options, signal);
-    checkMemory(options, model);
+    const workers = workersFor(options, model);
     if (options.persist) await navigator.storage?.persist?.().catch(() => false);
-    const editor = new Editor(options, model);
+    const editor = new Editor(options, model, workers);
     const monitor = new EventTarget();
     options.monitor?.(monitor);
     await editor.#boot(chosen, signal, monitor);
@@ -136,7 +142,16 @@ export class Editor extends EventTarget {
   }
 
   /** @param {import("./backend.js").Choice} chosen @param {Uint8Array<ArrayBuffer>[]} chunks @param {AbortSignal | undefined} signal @returns {Promise<import("./types").ModuleInfo>} */
-  async #start({ use, adapter, software }, chunks, signal) {
+  async #start(chosen, chunks, signal) {
+    const { client, info, device, guard } = await this.#launch(chosen, chunks, signal);
+    this.#client = client;
+    this.#device = device;
+    this.#guard = this.#options.determinism === "device" ? 0 : guard;
+    return info;
+  }
+
+  /** A worker with the model loaded, and tested if it is on a device. @param {import("./backend.js").Choice} chosen @param {Uint8Array<ArrayBuffer>[]} chunks @param {AbortSignal | undefined} signal */
+  async #launch({ use, adapter, software }, chunks, signal) {
     const client = new Client(this.#options.workerUrl);
     try {
       this.#stats.workers++;
@@ -144,19 +159,24 @@ export class Editor extends EventTarget {
       const module = await client.ask({ type: "start", use, full }, { signal }).answer;
       // WebGPU gets a copy: the CPU may need the weights next.
       const transfer = use === "cpu" ? [...new Set(chunks.map((chunk) => chunk.buffer))] : [];
+      /** @type {import("./types").ModuleInfo} */
       const info = await client.ask({ type: "load", manifest: this.#model.bytes, chunks }, { transfer, signal }).answer;
       this.#end.signal.throwIfAborted();
       const wanted = this.#options.modelHash?.toLowerCase();
       if (wanted && wanted !== info.modelHash) throw failure("E_MANIFEST_MISMATCH", `the site serves the model ${info.modelHash.slice(0, 12)}…, not ${wanted.slice(0, 12)}…`);
-      this.#device = use === "webgpu" && !full ? { model: info.modelHash, adapter, software, module, storage: this.#options.storage ?? "auto" } : null;
-      const guard = this.#device ? await verify(client, this.#device, signal) : 0;
-      this.#guard = this.#options.determinism === "device" ? 0 : guard;
-      this.#client = client;
-      return info;
+      const device = use === "webgpu" && !full ? { model: info.modelHash, adapter, software, module, storage: this.#options.storage ?? "auto" } : null;
+      return { client, info, device, guard: device ? await verify(client, device, signal) : 0 };
     } catch (error) {
       client.end(error instanceof EarlError ? error : failure("E_DESTROYED", "the editor was closed"));
       throw error;
     }
+  }
+
+  /** Another worker for the CPU, with the weights that are stored: it fetches none. @returns {Promise<Client>} */
+  async #help() {
+    const { signal } = this.#end;
+    const chunks = await loadChunks(this.#model, { storage: this.#options.storage ?? "auto", signal, mayFetch: () => false });
+    return (await this.#launch(onCpu(null), chunks, signal)).client;
   }
 
   /** @param {string} state */
@@ -168,9 +188,8 @@ export class Editor extends EventTarget {
   async #alive(signal, losses = 0) {
     if (this.#client && !this.#client.dead) return this.#client;
     this.#say("lost");
-    const without = (/** @type {string} */ reason) => ({ use: /** @type {const} */ ("cpu"), reason, adapter: "", software: false });
-    const chosen = losses > 1 ? without("E_DEVICE_LOST: the graphics device was lost twice in one edit")
-      : await choose(this.#options.backend ?? "auto").catch((error) => without(`${error.code}: ${error.message}`));
+    const chosen = losses > 1 ? onCpu("E_DEVICE_LOST: the graphics device was lost twice in one edit")
+      : await choose(this.#options.backend ?? "auto").catch((error) => onCpu(`${error.code}: ${error.message}`));
     await this.#boot(chosen, signal);
     if (!this.#client) throw failure("E_STATE", "no worker is running");
     return this.#client;
@@ -198,15 +217,15 @@ export class Editor extends EventTarget {
 
   /** Edits a picture, telling of every step. @param {EditOptions} options @returns {EditStream} */
   stream(options) {
-    /** @type {{ client: Client, id: number } | null} */
-    let running = null;
+    /** @type {(() => void) | null} */
+    let stop = null;
     let stopping = false;
     /** @type {Job | null} */
     let job = null;
     const stream = new EditStream({
       stop: () => {
         stopping = true;
-        running?.client.stop(running.id);
+        stop?.();
       },
       checkpoint: () => {
         if (!job?.recipe) throw failure("E_STATE", "the edit has not begun; call `stop()` to wait for its checkpoint");
@@ -218,16 +237,16 @@ export class Editor extends EventTarget {
       await this.#inTurn(options.signal, async (signal) => {
         const picture = await readImage(options.image, signal);
         const own = (job = new Job(settings, options, stream));
-        const began = (/** @type {Client} */ client, /** @type {number} */ id) => {
-          running = { client, id };
-          if (stopping) client.stop(id);
+        const began = (/** @type {() => void} */ how) => {
+          stop = how;
+          if (stopping) stop();
         };
         try {
           let losses = 0;
           while (!(await this.#attempt(await this.#alive(signal, losses), own, picture, signal, began))) losses++;
           own.end(this.#stats);
         } finally {
-          running = null;
+          stop = null;
           if (this.#client && !this.#client.dead) this.#say("ready");
         }
       });
@@ -237,17 +256,21 @@ export class Editor extends EventTarget {
   }
 
   /**
-   * Asks a worker for what is left of an edit; false if its device was lost on the way.
-   * @param {Client} client @param {Job} job @param {import("./types").Picture} picture @param {AbortSignal} signal @param {(client: Client, id: number) => void} began
+   * Asks for what is left of an edit; false if the device was lost on the way.
+   * @param {Client} client @param {Job} job @param {import("./types").Picture} picture @param {AbortSignal} signal @param {(stop: () => void) => void} began
    */
   async #attempt(client, job, picture, signal, began) {
     signal.throwIfAborted();
     const { backend } = (job.info = this.info);
     this.#say("running");
+    const options = job.rest(this.#guard);
+    const hear = (/** @type {import("./types").FromWorker} */ message) => job.hear(message);
+    const helpers = backend === "cpu" ? this.#helpers.for(options.candidates) : [];
     const { buffer } = "file" in picture ? picture.file : picture.rgba;
     const transfer = backend === "cpu" ? [buffer] : []; // a device may be lost: the next one needs the picture again
-    const asked = client.ask({ type: "edit", picture, options: job.rest(this.#guard) }, { signal, transfer, hear: (message) => job.hear(message) });
-    began(client, asked.id);
+    const asked = helpers.length > 0 ? shareOut(client, helpers, { picture, options, signal, hear, isStopped: () => job.stopped !== undefined })
+      : client.ask({ type: "edit", picture, options }, { signal, transfer, hear });
+    began(asked.stop);
     try {
       await asked.answer;
       return true;
@@ -266,12 +289,13 @@ export class Editor extends EventTarget {
     return this.#inTurn(undefined, async (signal) => (await this.#alive(signal)).ask({ type: "test", brief: false }, { signal }).answer);
   }
 
-  /** Ends the worker; whatever waits is rejected with `E_DESTROYED`. @returns {Promise<void>} */
+  /** Ends the workers; whatever waits is rejected with `E_DESTROYED`. @returns {Promise<void>} */
   async destroy() {
     if (this.#end.signal.aborted) return;
     const closed = failure("E_DESTROYED", "the editor was closed");
     this.#end.abort(closed);
     this.#client?.end(closed);
+    this.#helpers.end(closed);
     this.#say("destroyed");
   }
 

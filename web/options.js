@@ -4,7 +4,7 @@ import { failure } from "./errors.js";
 import { plainPlan, planFault } from "./plan.js";
 import { checkRecipe } from "./recipe.js";
 
-const CREATE = ["model", "modelHash", "backend", "storage", "signal", "persist", "workerUrl", "maxMemoryBytes", "determinism", "monitor", "confirm"];
+const CREATE = ["model", "modelHash", "backend", "storage", "signal", "persist", "workerUrl", "workers", "maxMemoryBytes", "determinism", "monitor", "confirm"];
 const EDIT = ["image", "instruction", "region", "lock", "steer", "mode", "seed", "temperature", "topK", "candidates", "rank", "paint", "maps", "plan", "ahead", "area", "resume", "recipe", "signal", "onToken"];
 /** Tier of published models, which take other options. */
 export const FULL = "full";
@@ -12,6 +12,8 @@ export const FULL = "full";
 const AREA = { least: 256, most: 1 << 20, usual: 1 << 16 };
 /** Most candidates of an edit. */
 const MAX_CANDIDATES = 16;
+/** Most workers of an editor. */
+export const MOST_WORKERS = 4;
 /** Most codes read ahead, and how many unless an edit says otherwise. */
 const AHEAD = { most: 64, usual: 32 };
 /** More than any model has codes. */
@@ -60,6 +62,7 @@ export function checkCreate(options) {
   oneOf("backend", options.backend, ["auto", "cpu", "webgpu"]);
   oneOf("storage", options.storage, ["auto", "cache", "opfs", "memory"]);
   oneOf("determinism", options.determinism, ["guarded", "device"]);
+  inRange("workers", options.workers, 1, MOST_WORKERS, true);
   inRange("maxMemoryBytes", options.maxMemoryBytes, 1, Number.MAX_SAFE_INTEGER, false);
   if (options.modelHash !== undefined && !/^[0-9a-f]{64}$/i.test(options.modelHash)) throw failure("E_OPTION", "option `modelHash`: not 64 hexadecimal digits");
   return options;

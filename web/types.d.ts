@@ -25,6 +25,8 @@ export interface CreateOptions extends ModelOptions {
   /** Ask the browser to keep the stored model; call it after a click. */
   persist?: boolean | undefined;
   workerUrl?: string | URL | undefined;
+  /** Most workers on the CPU, each with the model, for edits with several candidates: 1 to 4, as memory allows; default: a core fewer than there are. Changes the time, not the tokens. */
+  workers?: number | undefined;
   maxMemoryBytes?: number | undefined;
   /** On WebGPU, where the model's known answers allow it: `guarded` (the default) has the CPU make close choices again, so that tokens are the CPU's; `device` leaves all to the device. */
   determinism?: "guarded" | "device" | undefined;
@@ -91,7 +93,7 @@ export interface TokenInfo {
   /** In nats, at temperature 1; 0 without a choice. */
   entropy: number; logProb: number;
   forced: boolean;
-  /** Of several candidates. */
+  /** Of several candidates; those of different ones may come in between. */
   candidate: number;
   previews: CellPreview[];
 }
@@ -121,7 +123,9 @@ export interface Candidate { index: number; seed: number | string; score: number
 export interface Maps { rows: number; cols: number; entropy: Float32Array; changed: Uint8Array; accepted: Uint8Array; forced: Uint8Array }
 /** What edits asked of WebGPU; all 0 on the CPU. */
 export interface DeviceWork { dispatches: number; submits: number; readBacks: number; bytesReadBack: number }
-export interface Stats extends DeviceWork { edits: number; tokens: number; forwards: number; milliseconds: number; bytesFromCache: number; bytesLoaded: number; workers: number;
+export interface Stats extends DeviceWork { edits: number; tokens: number; forwards: number; milliseconds: number; bytesFromCache: number; bytesLoaded: number;
+  /** Started so far. */
+  workers: number;
   /** Tokens a device chose narrowly and the CPU chose again. */
   guarded: number }
 export interface EditResult {
@@ -154,6 +158,7 @@ export type EditEvent =
   | { type: "token"; token: TokenInfo }
   /** A published model has written another code, in place of `token`. */
   | { type: "code"; done: number; total: number }
+  /** Of the first candidate. */
   | { type: "paint"; rect: Rect; bitmap: ImageBitmap }
   | { type: "candidate"; candidate: Candidate }
   | { type: "stopped"; checkpoint: Checkpoint; result: EditResult }
