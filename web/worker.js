@@ -136,8 +136,8 @@ self.addEventListener("error", (event) => {
   fail(errorOf(readable(event.error)));
 });
 
-/** Pages that a module which had room could still have: 16 MiB. */
-const ROOM = 256;
+/** Pages that a module which had room could still have: 256 MiB, as much as the largest picture takes. */
+const ROOM = 4096;
 
 /** Rust stops alike for want of memory and for a fault; what tells them apart is whether more is to be had. */
 function isFull() {

@@ -155,7 +155,7 @@ fn same_again(module: Module, target: &Path) -> Result<()> {
         if first != again {
             bail!("`{file}` came out otherwise in a second build: {first}, then {again}");
         }
-        println!("{file}: the same again ({})", &first[..16]);
+        eprintln!("{file}: the same again ({})", &first[..16]);
     }
     Ok(())
 }

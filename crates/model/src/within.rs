@@ -99,8 +99,8 @@ mod tests {
         assert!(!within.keeps(Slot::NONE));
         let mut logits = vec![0.0; vocabulary.control_len()];
         within.favour(&vocabulary, 2, &mut logits);
-        let worth = [0, 1, 2, 3].map(|col| logits[vocabulary.cell(4, col).0 as usize]);
-        assert_eq!(worth, [WORTH, WORTH, WORTH / 2.0, 0.0]);
+        let share = |col| logits[vocabulary.cell(4, col).0 as usize] / WORTH * 4.0;
+        assert_eq!([0, 1, 2, 3].map(|col| share(col) as usize), [4, 4, 2, 0]);
     }
 
     #[test]
