@@ -202,8 +202,12 @@ export interface Store {
 export interface Pixels { width: number; height: number; rgba: Uint8ClampedArray<ArrayBuffer> }
 export type Picture = { file: Uint8Array<ArrayBuffer> } | Pixels;
 export interface RunOptions {
-  instruction: string; mode: Mode; seed: string; temperature: number; topK: number | null; lock: Lock; steer: boolean; candidates: number; rank: Rank;
+  instruction: string; mode: Mode; seed: string; temperature: number; topK: number | null; lock: Lock; candidates: number; rank: Rank;
   paint: "row" | "final"; region: Region | null; decided: number[]; candidate: number;
+  /** Does the region draw the edit to itself? */
+  steer: boolean;
+  /** If so, the cells of the canvas that may change, row by row: the worker finds them. */
+  within?: boolean[] | null;
   /** Given, not the model's own. */
   plan: Plan | null;
   ahead: number;

@@ -404,7 +404,8 @@ describe("looks", () => {
       assert.deepEqual(await places(), before);
       await page.click("summary:has-text('Settings')");
       const small = await page.evaluate(() => {
-        const hit = (/** @type {Element} */ control) => {
+        const hit = (/** @type {Element} */ input) => {
+          const control = input.closest("label.choice") ?? input;
           control.scrollIntoView({ block: "center", inline: "center" });
           const { x, y, width, height } = control.getBoundingClientRect();
           return [[0, 21], [0, -21], [21, 0], [-21, 0]].every(([right = 0, down = 0]) =>
