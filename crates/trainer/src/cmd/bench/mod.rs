@@ -9,6 +9,7 @@ mod full;
 mod kernels;
 mod quant;
 mod rival;
+mod scaling;
 mod sft;
 mod tok;
 mod wasm;
@@ -38,6 +39,8 @@ enum What {
     Quant(quant::Args),
     /// Training steps, beside PyTorch's on the same batches.
     Sft(sft::Args),
+    /// How a training step's time grows with the batch, the sequence and the model.
+    Scaling(scaling::Args),
     /// Whole pictures written one token at a time, beside PyTorch.
     Decode(decode::Args),
     /// Emu3's convolutional image tokenizer, beside PyTorch.
@@ -57,6 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Full(args) => full::measure(args)?,
         What::Quant(args) => quant::measure(args)?,
         What::Sft(args) => sft::measure(args)?,
+        What::Scaling(args) => scaling::measure(args)?,
         What::Decode(args) => decode::measure(args)?,
         What::Tok(args) => tok::measure(args)?,
         What::Wasm(args) => wasm::measure(args)?,
