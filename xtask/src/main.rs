@@ -63,7 +63,7 @@ enum Task {
         /// Only this one.
         #[arg(long)]
         only: Option<modules::Module>,
-        /// Build them a second time in an empty target folder, and compare: six minutes for all four.
+        /// Build them a second time in an empty target folder, and compare: a quarter of an hour for all four.
         #[arg(long)]
         again: bool,
     },
