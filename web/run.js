@@ -46,8 +46,9 @@ export async function jobOf(wasm, info, input, options, tell) {
   const asMask = shape && ("rgba" in shape ? /** @type {Pixels} */ (shape) : "data" in shape ? { width: shape.width, height: shape.height, rgba: shape.data } : null);
   const rects = asMask || !shape ? null : /** @type {import("./types").Rect[]} */ ([shape].flat());
   const mask = asMask || rects ? maskOf(asMask ?? rects ?? [], picture.width, picture.height) : null;
+  const within = options.steer && mask ? cellsOf(mask, picture.width, picture.height, info.canvas, info.patch) : null;
   /** @type {Job} */
-  const job = { wasm, info, picture, image, options, rects: asMask ? "mask" : rects, mask, tell };
+  const job = { wasm, info, picture, image, options: { ...options, within }, rects: asMask ? "mask" : rects, mask, tell };
   tell.begin(recipeOf(job, options.seed, options.candidate));
   return job;
 }
@@ -65,10 +66,9 @@ export async function imageHash(wasm, { width, height, rgba }) {
 
 /** @param {Job} job @param {Model} model @param {number} at @param {import("./guard.js").Referee | null} referee @returns {Promise<Ran>} */
 async function candidate(job, model, at, referee) {
-  const { options, picture, info, tell, mask } = job;
-  const within = options.steer && mask ? cellsOf(mask, picture.width, picture.height, info.canvas, info.patch) : null;
+  const { options, picture, info, tell } = job;
   const seed = (BigInt(options.seed) + BigInt(at)) % 2n ** 64n;
-  const settings = { instruction: options.instruction, mode: options.mode, seed, temperature: options.temperature, plan: options.plan, within, topK: options.topK, ahead: options.ahead, decided: at === 0 ? options.decided : [] };
+  const settings = { instruction: options.instruction, mode: options.mode, seed, temperature: options.temperature, plan: options.plan, within: options.within, topK: options.topK, ahead: options.ahead, decided: at === 0 ? options.decided : [] };
   const made = new Made(info);
   let guarded = 0;
   /** What the referee chose in place of the device's last token. @type {number | null} */

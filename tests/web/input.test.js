@@ -1,16 +1,11 @@
 // @ts-check
 /** What people hand the page: picture files of every kind, drags and taps, impatience. `EARL_SITE` is the site's folder. */
 import assert from "node:assert/strict";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { after, before, describe, test } from "node:test";
 import { chromium } from "playwright-core";
+import { CHROMIUM, site } from "./helpers.js";
 import { serve } from "./server.js";
 import { headerSize } from "../../web/header.js";
-
-const here = dirname(fileURLToPath(import.meta.url));
-const site = process.env["EARL_SITE"] ?? join(here, "../../dist");
-const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
 
 describe("picture headers", () => {
   const hex = (/** @type {string} */ text) => new Uint8Array(Buffer.from(text.replaceAll(" ", ""), "hex"));

@@ -4,16 +4,11 @@ import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { chromium } from "playwright-core";
+import { CHROMIUM, GPU, artifacts, site } from "./helpers.js";
 import { serve } from "./server.js";
-
-const here = dirname(fileURLToPath(import.meta.url));
-const site = process.env["EARL_SITE"] ?? join(here, "../../dist");
-const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
-const GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 
 /** @typedef {{ page: import("playwright-core").Page, noise: string[], server: Awaited<ReturnType<typeof serve>>, close: () => Promise<void> }} Opened */
 
@@ -368,14 +363,14 @@ describe("looks", () => {
     const opened = await open([], "?backend=cpu");
     try {
       await ready(opened);
-      mkdirSync(join(here, "artifacts"), { recursive: true });
+      mkdirSync(artifacts, { recursive: true });
       await edit(opened, "replace the football with a dog");
       for (const [name, width, scheme] of /** @type {const} */ ([["desktop-light", 1280, "light"], ["desktop-dark", 1280, "dark"], ["phone-light", 390, "light"], ["phone-dark", 390, "dark"]])) {
         await opened.page.setViewportSize({ width, height: 900 });
         await opened.page.emulateMedia({ colorScheme: scheme });
         const wide = await opened.page.evaluate(() => document.documentElement.scrollWidth);
         assert.ok(wide <= width, `${name} is ${wide} pixels wide`);
-        await opened.page.screenshot({ path: join(here, "artifacts", `${name}.png`), fullPage: true });
+        await opened.page.screenshot({ path: join(artifacts, `${name}.png`), fullPage: true });
       }
     } finally {
       await opened.close();
