@@ -1,25 +1,15 @@
 //! A region of the picture draws the edit to itself, and leaves alone what the sentence says.
 #![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
 
-use burn::tensor::Device;
-use earl_model::checkpoint::bundle::Bundle;
 use earl_model::{EditOutcome, EditRequest, Editor, Mode, ModelError};
 use earl_scenes::{Example, Op, Split, example, judge, render};
+use earl_tests::shipped;
 use std::ops::ControlFlow;
-use std::path::Path;
 
 /// Cells of a side of the canvas.
 const GRID: usize = 8;
-
-fn editor() -> Editor {
-    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny"));
-    let manifest = std::fs::read(folder.join("manifest.json")).unwrap();
-    let bundle = Bundle::open(&manifest, |chunk| {
-        std::fs::read(folder.join(chunk.path()))
-            .map_err(|error| ModelError::Read { what: chunk.path(), problem: error.to_string() })
-    });
-    Editor::load(&bundle.unwrap(), &Device::flex()).unwrap()
-}
+/// Pixels of a side of a cell.
+const PATCH: usize = 8;
 
 fn edit(editor: &Editor, example: &Example, mode: Mode, within: Option<Vec<bool>>) -> EditOutcome {
     let instruction = example.instruction.clone();
@@ -49,13 +39,13 @@ fn right(example: &Example, outcome: &EditOutcome) -> bool {
 fn changed_outside(outcome: &EditOutcome, within: &[bool]) -> usize {
     let pixels = outcome.image.enumerate_pixels();
     let outside =
-        pixels.filter(|(x, y, _)| !within[*y as usize / GRID * GRID + *x as usize / GRID]);
+        pixels.filter(|(x, y, _)| !within[*y as usize / PATCH * GRID + *x as usize / PATCH]);
     outside.filter(|(x, y, pixel)| *pixel != outcome.source.get_pixel(*x, *y)).count()
 }
 
 #[test]
 fn what_is_added_is_drawn_inside_the_region() {
-    let editor = editor();
+    let editor = shipped();
     let (mut inside, mut unasked) = (0, 0);
     let adds = examples(&[Op::Add], 40);
     for (at, example) in adds.iter().enumerate() {
@@ -77,7 +67,7 @@ fn what_is_added_is_drawn_inside_the_region() {
 
 #[test]
 fn a_region_around_what_the_sentence_names_changes_nothing_else() {
-    let editor = editor();
+    let editor = shipped();
     let ops = [Op::Remove, Op::Replace, Op::Recolor, Op::Resize];
     let (mut free, mut steered) = (0, 0);
     for example in examples(&ops, 80) {
@@ -101,7 +91,7 @@ fn a_region_around_what_the_sentence_names_changes_nothing_else() {
 
 #[test]
 fn what_the_sentence_names_elsewhere_is_not_looked_for_in_the_region() {
-    let editor = editor();
+    let editor = shipped();
     let mut wrong = 0;
     for example in examples(&[Op::Remove, Op::Replace], 40) {
         let outcome = edit(&editor, &example, Mode::Local, None);
@@ -119,7 +109,7 @@ fn what_the_sentence_names_elsewhere_is_not_looked_for_in_the_region() {
 
 #[test]
 fn codes_outside_the_region_are_the_sources_in_every_mode() {
-    let editor = editor();
+    let editor = shipped();
     let within = square(2, 1, 5);
     for example in examples(&[Op::Background, Op::Add], 3) {
         for mode in [Mode::Local, Mode::Full, Mode::Think] {
@@ -138,7 +128,7 @@ fn codes_outside_the_region_are_the_sources_in_every_mode() {
 fn regions_of_no_canvas_are_refused() {
     let example = &examples(&[Op::Add], 1)[0];
     let source = render(&example.scene, example.style);
-    let editor = editor();
+    let editor = shipped();
     for within in [vec![true; 9], vec![false; 64]] {
         let request = EditRequest {
             instruction: example.instruction.clone(),

@@ -7,21 +7,9 @@ use earl_model::checkpoint::bundle::{Bundle, Manifest, hex_sha256};
 use earl_model::checkpoint::known::Agreement;
 use earl_model::{EditEvent, EditOutcome, EditRequest, Editor, Mode, ModelError, PlanStep, Seed};
 use earl_scenes::{Example, Object, Split, classes, example, judge, render};
+use earl_tests::{shipped, shipped_folder};
 use std::ops::ControlFlow;
 use std::path::Path;
-
-fn folder() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny"))
-}
-
-fn editor() -> Editor {
-    let manifest = std::fs::read(folder().join("manifest.json")).unwrap();
-    let bundle = Bundle::open(&manifest, |chunk| {
-        std::fs::read(folder().join(chunk.path()))
-            .map_err(|error| ModelError::Read { what: chunk.path(), problem: error.to_string() })
-    });
-    Editor::load(&bundle.unwrap(), &Device::flex()).unwrap()
-}
 
 fn edit(editor: &Editor, example: &Example, mode: Mode) -> EditOutcome {
     let request = EditRequest {
@@ -38,16 +26,16 @@ fn edit(editor: &Editor, example: &Example, mode: Mode) -> EditOutcome {
 #[test]
 fn the_bundle_is_small_enough_to_be_downloaded() {
     let size = |path: &Path| std::fs::metadata(path).unwrap().len();
-    let chunks = std::fs::read_dir(folder().join("chunks")).unwrap();
+    let chunks = std::fs::read_dir(shipped_folder().join("chunks")).unwrap();
     let total: u64 = chunks.map(|entry| size(&entry.unwrap().path())).sum::<u64>()
-        + size(&folder().join("manifest.json"));
+        + size(&shipped_folder().join("manifest.json"));
     assert!(total < 10_000_000, "{total} bytes");
 }
 
 /// A floor, not a measure: `trainer eval` measures. 110 held-out edits at the floor of 60 %.
 #[test]
 fn most_held_out_edits_are_right_and_local_ones_change_nothing_outside_their_boxes() {
-    let editor = editor();
+    let editor = shipped();
     let mut right = 0;
     for index in 0..110 {
         let example = example(5, index, Split::Seen, None);
@@ -63,7 +51,7 @@ fn most_held_out_edits_are_right_and_local_ones_change_nothing_outside_their_box
 
 #[test]
 fn what_is_not_in_the_picture_is_doubted() {
-    let editor = editor();
+    let editor = shipped();
     let mut wrong = Vec::new();
     for index in 0..20 {
         let mut example = example(5, index, Split::Seen, None);
@@ -88,7 +76,7 @@ fn name(object: &Object) -> &'static str {
 
 #[test]
 fn the_same_edit_is_the_same_picture() {
-    let (first, second) = (editor(), editor());
+    let (first, second) = (shipped(), shipped());
     for mode in [Mode::Local, Mode::Think, Mode::Full] {
         let example = example(5, 3, Split::Seen, None);
         let (a, b) = (edit(&first, &example, mode), edit(&second, &example, mode));
@@ -98,7 +86,7 @@ fn the_same_edit_is_the_same_picture() {
 
 #[test]
 fn a_batch_writes_what_single_edits_write() {
-    let editor = editor();
+    let editor = shipped();
     let (lm, vocabulary) = (editor.lm(), editor.vocabulary());
     let examples: Vec<Example> = (0..6).map(|index| example(5, index, Split::Seen, None)).collect();
     let prompts: Vec<Prompt> = examples
@@ -142,7 +130,7 @@ fn a_batch_writes_what_single_edits_write() {
 /// W3: drafts: fewer passes, the same tokens and log-probabilities, bit for bit.
 #[test]
 fn codes_read_ahead_change_nothing() {
-    let editor = editor();
+    let editor = shipped();
     for mode in [Mode::Full, Mode::Think] {
         let (mut places, mut forwards) = (0, 0);
         for (index, temperature) in (0..8).zip([0.0, 0.7].into_iter().cycle()) {
@@ -181,13 +169,14 @@ fn codes_read_ahead_change_nothing() {
 /// The bundle with bits of its first query weight flipped.
 fn flipped(bits: u8) -> Bundle {
     let mut manifest: Manifest =
-        serde_json::from_slice(&std::fs::read(folder().join("manifest.json")).unwrap()).unwrap();
+        serde_json::from_slice(&std::fs::read(shipped_folder().join("manifest.json")).unwrap())
+            .unwrap();
     let weight = "lm.layers.0.q_proj.weight";
     let weight = manifest.tensors.iter().find(|tensor| tensor.name == weight).unwrap();
     let mut chunks: Vec<Vec<u8>> = manifest
         .chunks
         .iter()
-        .map(|chunk| std::fs::read(folder().join(chunk.path())).unwrap())
+        .map(|chunk| std::fs::read(shipped_folder().join(chunk.path())).unwrap())
         .collect();
     chunks[0][weight.offset as usize] ^= bits;
     manifest.chunks[0].sha256 = hex_sha256(&chunks[0]);
@@ -233,7 +222,7 @@ fn words_outside_the_vocabulary_are_named() {
     };
     let source = render(&example.scene, example.style);
     let refused =
-        pollster::block_on(editor().edit(&source, &request, &mut |_| ControlFlow::Continue(())));
+        pollster::block_on(shipped().edit(&source, &request, &mut |_| ControlFlow::Continue(())));
     assert_eq!(refused.err().unwrap().to_string(), "not understood: `zeppelin`");
 }
 
@@ -260,7 +249,7 @@ fn planned(
 
 #[test]
 fn an_unedited_plan_makes_the_same_edit() {
-    let editor = editor();
+    let editor = shipped();
     for (mode, count) in [(Mode::Local, 22), (Mode::Think, 6)] {
         for (index, temperature) in (0..count).zip([0.0, 1.0].into_iter().cycle()) {
             let example = example(5, index, Split::Seen, None);
@@ -277,7 +266,7 @@ fn an_unedited_plan_makes_the_same_edit() {
 /// A drawing moved by hand from where the model put it to where it did not.
 #[test]
 fn an_edited_box_moves_the_drawing() {
-    let editor = editor();
+    let editor = shipped();
     let adds = (0..).map(|index| example(5, index, Split::Seen, None));
     let mut moved = 0;
     for example in adds.filter(|example| example.op == earl_scenes::Op::Add).take(6) {
@@ -313,7 +302,7 @@ fn an_edited_box_moves_the_drawing() {
 
 #[test]
 fn plans_that_can_not_be_carried_out_are_named() {
-    let editor = editor();
+    let editor = shipped();
     let example = example(5, 0, Split::Seen, None);
     let step = |verb: &str, name: &str, row, cells| PlanStep {
         verb: verb.into(),

@@ -1,5 +1,5 @@
-//! What the contract tests share: a very small model of the scene world's shape, with given weights, and
-//! a server that stands for a judge.
+//! What the contract tests share: the shipped model, a very small one of the scene world's shape with given
+//! weights, and a server that stands for a judge.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -9,11 +9,28 @@
 pub mod judge;
 
 use burn::tensor::Device;
+use earl_model::Editor;
+use earl_model::checkpoint::bundle::Bundle;
 use earl_model::checkpoint::{TensorMap, apply, collect};
 use earl_model::config::{LmConfig, ModelConfig, VqConfig, WordsConfig};
 use earl_model::editor::LM_PREFIX;
 use earl_model::lm::{LanguageModel, initial_tensors};
 use earl_model::vision::{Layer, LayeredVq};
+use std::path::Path;
+
+/// The folder of the shipped model.
+#[must_use]
+pub fn shipped_folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny"))
+}
+
+/// The shipped model, read as the page reads it.
+#[must_use]
+pub fn shipped() -> Editor {
+    let read = |name: &str| std::fs::read(shipped_folder().join(name)).unwrap();
+    let bundle = Bundle::open(&read("manifest.json"), |chunk| Ok(read(&chunk.path())));
+    Editor::load(&bundle.unwrap(), &Device::flex()).unwrap()
+}
 
 /// A model of two blocks that knows five words.
 #[must_use]

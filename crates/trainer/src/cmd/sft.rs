@@ -126,8 +126,7 @@ fn tokenizer(
         Some(tensors) if !tensors.is_empty() => LayeredVq::from_tensors(&model.vision, &tensors)?,
         _ => {
             eprintln!("making the picture tokenizer's codebook");
-            let book = tok::codebook(&config.tok, model.vision.codebook_size, |_, _| ())?;
-            LayeredVq::new(&model.vision, book.layers)?
+            tok::tokenizer(&config.tok, &model.vision)?
         }
     };
     let bytes = safetensors::write(&tokenizer.tensors(), &serde_json::to_string(model)?)?;

@@ -107,6 +107,12 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
+    /// Does it take steps, which a later call goes on with?
+    #[must_use]
+    pub(crate) fn trains(self) -> bool {
+        matches!(self, Self::Sft | Self::Rl)
+    }
+
     /// As on the command line.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {

@@ -69,7 +69,7 @@ fn make(plan: &Plan, stage: &Stage, seed: u64, out: &Path) -> Result<()> {
 /// The command line that makes a stage, or goes on with it.
 fn arguments(plan: &Plan, stage: &Stage, seed: u64, out: &Path) -> Result<Vec<OsString>> {
     let folder = run_folder(stage, seed, out);
-    let trains = matches!(stage.verb, Verb::Sft | Verb::Rl);
+    let trains = stage.verb.trains();
     let mut args: Vec<OsString> = vec![stage.verb.name().into()];
     let mut add = |flag: &str, value: OsString| args.extend([flag.into(), value]);
     if trains && folder.join("config.toml").is_file() {
@@ -105,16 +105,14 @@ fn finished(stage: &Stage, folder: &Path) -> Result<bool> {
     if !folder.join(written_last).is_file() {
         return Ok(false);
     }
-    let taken = |steps: u64, run: &RunDir| {
-        let latest = std::fs::read_to_string(run.path("latest")).unwrap_or_default();
-        latest.trim().parse() == Ok(steps)
-    };
-    let run = || RunDir::open(folder);
-    Ok(match stage.verb {
-        Verb::Tok | Verb::Export => true,
-        Verb::Sft => taken(RunConfig::parse(&run()?.config()?)?.sft.steps, &run()?),
-        Verb::Rl => taken(RunConfig::parse(&run()?.config()?)?.rl.iterations, &run()?),
-    })
+    if !stage.verb.trains() {
+        return Ok(true);
+    }
+    let run = RunDir::open(folder)?;
+    let config = RunConfig::parse(&run.config()?)?;
+    let last = if stage.verb == Verb::Rl { config.rl.iterations } else { config.sft.steps };
+    let latest = std::fs::read_to_string(run.path("latest")).unwrap_or_default();
+    Ok(latest.trim().parse() == Ok(last))
 }
 
 /// Scores a row on the splits that have no scores yet.

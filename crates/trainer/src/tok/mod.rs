@@ -11,7 +11,8 @@ mod kmeans;
 pub(crate) use cells::{CellTable, PIXELS};
 
 use anyhow::{Result, bail};
-use earl_model::vision::Layer;
+use earl_model::config::VqConfig;
+use earl_model::vision::{Layer, LayeredVq};
 use earl_scenes::{Background, Style};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -53,6 +54,15 @@ pub(crate) struct Codebook {
     pub layers: Vec<Layer>,
     /// Codes of flat colours, of training cells, of the second style.
     pub counts: [usize; 3],
+}
+
+/// A picture tokenizer with a new codebook.
+///
+/// # Errors
+/// As [`codebook`].
+pub(crate) fn tokenizer(config: &TokConfig, vision: &VqConfig) -> Result<LayeredVq> {
+    let book = codebook(config, vision.codebook_size, |_, _| ())?;
+    Ok(LayeredVq::new(vision, book.layers)?)
 }
 
 /// Makes a codebook of `size` codes; `on_iteration` hears of every k-means iteration's mean squared

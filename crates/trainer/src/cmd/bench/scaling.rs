@@ -16,7 +16,6 @@ use anyhow::Result;
 use earl_kernels::bench::gemm_peak;
 use earl_kernels::precision::{Matmul, set_matmul};
 use earl_model::sequence::Vocabulary;
-use earl_model::vision::LayeredVq;
 use earl_scenes::Style;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -54,8 +53,7 @@ struct Point {
 pub(super) fn measure(args: &Args) -> Result<Value> {
     let config = RunConfig::read(&args.config)?;
     let vision = config.model_config()?.vision;
-    let book = tok::codebook(&config.tok, vision.codebook_size, |_, _| ())?;
-    let codes = CodeTable::new(&LayeredVq::new(&vision, book.layers)?, Style::Fluent3d);
+    let codes = CodeTable::new(&tok::tokenizer(&config.tok, &vision)?, Style::Fluent3d);
     set_matmul(Matmul::Full);
     let along =
         |change: &dyn Fn(&mut RunConfig, usize), size: &dyn Fn(&RunConfig, &Batch) -> f64, len| {

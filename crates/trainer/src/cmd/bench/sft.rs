@@ -20,7 +20,6 @@ use earl_kernels::precision::{Matmul, set_matmul};
 use earl_model::ModelConfig;
 use earl_model::checkpoint::TensorMap;
 use earl_model::sequence::{Vocabulary, program_chunk};
-use earl_model::vision::LayeredVq;
 use earl_scenes::Style;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -52,8 +51,7 @@ pub(super) fn measure(args: &Args) -> Result<Value> {
     let config = RunConfig::read(&args.config)?;
     let model = config.model_config()?;
     let python = args.rival.python()?;
-    let book = tok::codebook(&config.tok, model.vision.codebook_size, |_, _| ())?;
-    let codes = CodeTable::new(&LayeredVq::new(&model.vision, book.layers)?, Style::Fluent3d);
+    let codes = CodeTable::new(&tok::tokenizer(&config.tok, &model.vision)?, Style::Fluent3d);
     let vocabulary = Vocabulary::new(&model);
     let maker = BatchMaker { vocabulary: &vocabulary, codes: &codes, config: &config.sft.data };
     let batches = (0..args.steps).map(|step| maker.make(step)).collect::<Result<Vec<_>>>()?;
