@@ -4,6 +4,7 @@ use crate::config::VqConfig;
 use crate::error::ModelError;
 use crate::ids::CodeGrid;
 use crate::image::frame;
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 /// Pixels of the picture that may change.
@@ -89,6 +90,25 @@ impl Region {
         let (column, row) = (across.touched(self.x, right), down.touched(self.y, bottom));
         let cell = |at: usize| row(at / across.cells) && column(at % across.cells);
         Ok((0..down.cells * across.cells).map(cell).collect())
+    }
+}
+
+/// Puts the source's own pixels where no cell was open; a row has `columns` cells of `side` × `side` pixels.
+pub(crate) fn keep_outside(
+    result: &mut RgbImage,
+    source: &RgbImage,
+    open: &[bool],
+    columns: usize,
+    side: u32,
+) {
+    let (width, height) = result.dimensions();
+    for y in 0..height {
+        for x in 0..width {
+            let cell = (y / side) as usize * columns + (x / side) as usize;
+            if !open.get(cell).copied().unwrap_or(false) {
+                result.put_pixel(x, y, *source.get_pixel(x, y));
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::compose::Composed;
 use crate::error::ModelError;
 use crate::ids::CodeGrid;
-use crate::image::{cell_bytes, put_cell};
+use crate::region::keep_outside;
 use crate::sequence::{Slot, Vocabulary};
 use image::RgbImage;
 
@@ -49,9 +49,8 @@ impl<'a> Within<'a> {
         composed: &mut Composed,
     ) -> bool {
         let before = composed.picture.clone();
+        keep_outside(&mut composed.picture, source, self.cells, self.grid, patch as u32);
         for at in (0..self.cells.len()).filter(|&at| !self.cells[at]) {
-            let (row, col) = (at / self.grid, at % self.grid);
-            put_cell(&mut composed.picture, patch, row, col, &cell_bytes(source, patch, row, col));
             composed.codes.codes[at] = source_codes.codes[at];
         }
         composed.picture != before

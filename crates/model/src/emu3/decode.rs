@@ -16,8 +16,8 @@ use super::lm::{Emu3Lm, left_padded};
 use crate::error::ModelError;
 use crate::ids::{CodeId, Seed, TokenId};
 use crate::lm::{Chunk, KvCache, to_host};
-use crate::sample::choose;
 use crate::sample::rng::Key;
+use crate::sample::{choose, likeliest_first};
 use crate::sequence::Slot;
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
@@ -126,11 +126,7 @@ impl Sampling {
 
     /// The codes that top-k and top-p leave, likeliest first; `None` if a score is no number.
     fn likeliest(&self, scores: &[f32]) -> Option<Vec<usize>> {
-        if scores.iter().any(|score| score.is_nan()) {
-            return None;
-        }
-        let mut order: Vec<usize> = (0..scores.len()).collect();
-        order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
+        let mut order = likeliest_first(scores, (0..scores.len()).collect())?;
         order.truncate(self.top_k.unwrap_or(scores.len()));
         let highest = f64::from(scores[*order.first()?]);
         let weight = |at: &usize| {

@@ -16,7 +16,7 @@ use crate::checkpoint::bundle::Bundle;
 use crate::editor::Mode;
 use crate::error::ModelError;
 use crate::ids::{CodeGrid, CodeId, Seed, TokenId};
-use crate::region::Region;
+use crate::region::{Region, keep_outside};
 use burn::tensor::{Device, FloatDType};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -153,7 +153,7 @@ impl FullEditor {
         let Written { reasoning, codes, drafted } = written;
         let mut picture = self.decode(&codes).await?;
         if let Some(open) = &open {
-            keep_outside(&mut picture, &fitted, open, &source, factor);
+            keep_outside(&mut picture, &fitted, open, source.width, factor);
         }
         Ok(FullOutcome { picture, fitted, source, codes, reasoning, drafted })
     }
@@ -273,23 +273,4 @@ pub fn check_published(vocab_size: usize, codebook_size: usize) -> Result<(), Mo
             "the model has {found}; the published tokenizers have {words} and {codes}"
         ),
     })
-}
-
-/// Puts the source's own pixels where no code was open.
-fn keep_outside(
-    result: &mut RgbImage,
-    source: &RgbImage,
-    open: &[bool],
-    grid: &CodeGrid,
-    factor: u32,
-) {
-    let (width, height) = result.dimensions();
-    for y in 0..height {
-        for x in 0..width {
-            let cell = (y / factor) as usize * grid.width + (x / factor) as usize;
-            if !open.get(cell).copied().unwrap_or(false) {
-                result.put_pixel(x, y, *source.get_pixel(x, y));
-            }
-        }
-    }
 }

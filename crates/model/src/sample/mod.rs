@@ -150,32 +150,39 @@ pub fn choose(
     best.map(|(at, highest)| (at, (highest - next) * unit))
 }
 
+/// Candidates (index into `scores`) by their score, the lowest index first of equal ones; `None` if a
+/// candidate's score is no number.
+pub(crate) fn likeliest_first(scores: &[f32], mut candidates: Vec<usize>) -> Option<Vec<usize>> {
+    if candidates.iter().any(|&at| scores.get(at).is_none_or(|score| score.is_nan())) {
+        return None;
+    }
+    candidates.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+    Some(candidates)
+}
+
 /// [`choose`] among the `k` likeliest of `candidates`, the lowest index on a tie. The margin counts that one
 /// of the others may become likely enough to be drawn, or the chosen one too unlikely.
 fn choose_likely(
     logits: &[f32],
-    mut candidates: Vec<usize>,
+    candidates: Vec<usize>,
     k: usize,
     temperature: f32,
     key: Key,
 ) -> Option<(usize, f64)> {
-    let logit = |at: usize| logits.get(at).map(|&logit| f64::from(logit));
-    if candidates.iter().any(|&at| logit(at).is_none_or(f64::is_nan)) {
-        return None;
-    }
-    candidates.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+    let candidates = likeliest_first(logits, candidates)?;
+    let logit = |at: usize| f64::from(logits[at]);
     let (likely, others) = candidates.split_at(k.min(candidates.len()));
     let (at, margin) = choose(logits, likely.iter().copied(), temperature, key)?;
-    let (Some(last), Some(first)) = (logit(*likely.last()?), others.first()) else {
+    let (last, Some(first)) = (logit(*likely.last()?), others.first()) else {
         return Some((at, margin));
     };
     let score = |at: usize| {
         let noise = uniform(Key { token: at as u64, ..key });
-        f64::from(logits[at]) - f64::from(temperature) * libm::log(-libm::log(noise))
+        logit(at) - f64::from(temperature) * libm::log(-libm::log(noise))
     };
     let own = score(at);
-    let enters = |&other: &usize| (last - f64::from(logits[other])).max(own - score(other));
-    let leaves = f64::from(logits[at]) - f64::from(logits[*first]);
+    let enters = |&other: &usize| (last - logit(other)).max(own - score(other));
+    let leaves = logit(at) - logit(*first);
     Some((at, others.iter().map(enters).fold(margin.min(leaves), f64::min)))
 }
 
