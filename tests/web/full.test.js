@@ -38,8 +38,8 @@ async function edits(on, backend, quant) {
     const { api } = await import("/test/tools.js");
     const editor = await api.createEditor({ model: `/test/full/${quant}/`, backend });
     const all = [];
-    for (const { region, ...request } of requests) {
-      const stream = editor.stream({ image: "/test/full/in.png", ...request, ...(region ? { region } : {}) });
+    for (const { region, top_k, ...request } of requests) {
+      const stream = editor.stream({ image: "/test/full/in.png", ...request, ...(region ? { region } : {}), ...(top_k ? { topK: top_k } : {}) });
       const heard = [];
       for await (const event of stream) if (event.type === "code") heard.push(event.done);
       const { tokens, stats, outside, data, canvas, backend, recipe } = await stream.result;
