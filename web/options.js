@@ -5,7 +5,7 @@ import { plainPlan, planFault } from "./plan.js";
 import { checkRecipe } from "./recipe.js";
 
 const CREATE = ["model", "modelHash", "backend", "storage", "signal", "persist", "workerUrl", "workers", "maxMemoryBytes", "determinism", "monitor", "confirm"];
-const EDIT = ["image", "instruction", "region", "lock", "steer", "mode", "seed", "temperature", "topK", "candidates", "rank", "paint", "maps", "plan", "ahead", "area", "resume", "recipe", "signal", "onToken"];
+const EDIT = ["image", "instruction", "region", "lock", "steer", "mode", "reasoning", "seed", "temperature", "topK", "candidates", "rank", "paint", "maps", "plan", "ahead", "area", "resume", "recipe", "signal", "onToken"];
 /** Tier of published models, which take other options. */
 export const FULL = "full";
 /** Pixels that a published model draws. */
@@ -87,6 +87,7 @@ export function checkEdit(options, tier) {
   if (options.recipe) return resumed({ recipe: checkRecipe(options.recipe), tokens: [] }, options);
   if (typeof options.instruction !== "string") throw failure("E_INSTRUCTION", "an edit needs an instruction");
   oneOf("mode", options.mode, ["local", "full", "think"]);
+  oneOf("reasoning", options.reasoning, ["auto", "off"]);
   oneOf("lock", options.lock, ["hard", "soft", "none"]);
   oneOf("rank", options.rank, ["verifier", "likelihood", "none"]);
   inRange("temperature", options.temperature, 0, 5, false);
@@ -99,7 +100,7 @@ export function checkEdit(options, tier) {
   const region = options.region ?? null;
   const lock = options.lock ?? (region ? "hard" : "none");
   return {
-    instruction: options.instruction, mode: options.mode ?? (full && !region ? "full" : "local"), seed: seedText(options.seed ?? 0),
+    instruction: options.instruction, mode: modeOf(options, full), seed: seedText(options.seed ?? 0),
     temperature: options.temperature ?? (candidates > 1 ? WARM : 0), topK: options.topK ?? null, lock, steer: !full && region !== null && lock !== "none" && options.steer !== false, candidates,
     rank: options.rank ?? "likelihood", paint: options.paint ?? "row", region, decided: [], candidate: 0, expect: null,
     plan: options.plan ? plainPlan(options.plan) : null, ahead: options.ahead ?? AHEAD.usual, area: options.area ?? (full ? AREA.usual : 0), onDevice: false, guard: 0,
@@ -116,6 +117,15 @@ function checkTier(options, tier) {
   }
   for (const name of /** @type {const} */ (["plan", "maps"])) if (options[name]) throw refuse(name, "leave it out");
   if ((options.candidates ?? 1) > 1) throw refuse("candidates", "edit again with other seeds");
+}
+
+/** The mode, which says whether the model writes a plan, or reasons, before it draws. @param {import("./types").EditOptions} options @param {boolean} full @returns {import("./types").Mode} */
+function modeOf({ mode, reasoning, plan, region }, full) {
+  const silent = full && region ? "local" : "full";
+  if (reasoning !== "off") return mode ?? (full ? silent : "local");
+  const reasons = plan ? "a plan" : mode === "think" || (mode === "local" && !full) ? `mode \`${mode}\`` : "";
+  if (reasons) throw failure("E_OPTION", `option \`reasoning\`: \`off\` and ${reasons} exclude each other`, { hint: `leave one of them out; mode \`${silent}\` does not reason` });
+  return mode ?? silent;
 }
 
 /** @param {unknown} plan @param {import("./types").Mode | undefined} mode */

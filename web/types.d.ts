@@ -59,6 +59,8 @@ export interface EditOptions {
   steer?: boolean | undefined;
   /** Default `local`; of a published model `local` with a region and `full` without. */
   mode?: Mode | undefined;
+  /** `off` has no plan and no reasoning written: mode `full`, or a published model's `local`. Default `auto`: as `mode` says. */
+  reasoning?: "auto" | "off" | undefined;
   seed?: number | bigint | undefined;
   /** 0 takes the likeliest token; default 0, and 0.7 with several candidates. */
   temperature?: number | undefined;

@@ -453,6 +453,30 @@ describe("recipes", () => {
     assert.equal(found.fault.code, "E_RECIPE_MISMATCH");
   });
 
+  test("W10 `reasoning: \"off\"` writes no plan: what mode `full` writes, with a region too; with a mode that plans, or a plan, it is E_OPTION", async () => {
+    const found = await page.evaluate(async () => {
+      const made = async (more) => {
+        const { tokens, plan, recipe } = await editor.edit({ ...football, ...more });
+        return { tokens: tokens.join(), plan: plan.length, mode: recipe.mode };
+      };
+      const region = { x: 32, y: 32, width: 32, height: 32 };
+      const { plan } = await editor.edit(football);
+      const faults = [];
+      for (const more of [{ mode: "local" }, { mode: "think" }, { plan }, { plan, mode: "full" }]) faults.push(await t.fault(() => editor.edit({ ...football, ...more, reasoning: "off" })));
+      return {
+        off: await made({ reasoning: "off" }), full: await made({ mode: "full" }), both: await made({ mode: "full", reasoning: "off" }),
+        within: await made({ reasoning: "off", region }), fullWithin: await made({ mode: "full", region }),
+        auto: await made({ reasoning: "auto" }), own: await made({}), think: (await made({ mode: "think", reasoning: "auto" })).mode,
+        faults, unknown: (await t.fault(() => editor.edit({ ...football, reasoning: "on" }))).message,
+      };
+    });
+    assert.deepEqual([found.off, found.both, found.within], [found.full, found.full, found.fullWithin]);
+    assert.deepEqual([found.off.plan, found.off.mode, found.within.mode], [0, "full", "full"]);
+    assert.deepEqual([found.auto, found.own.mode, found.own.plan > 0, found.think], [found.own, "local", true, "think"]);
+    assert.deepEqual(found.faults.map(({ code, hint }) => [code, hint.length > 10]), Array(4).fill(["E_OPTION", true]));
+    assert.match(found.unknown, /none of auto, off/);
+  });
+
   test("W13 the PNG holds the recipe; an independent reader finds it, and every checksum holds", async () => {
     const { bytes, recipe, read, bare } = await page.evaluate(async () => {
       const result = await editor.edit(football);

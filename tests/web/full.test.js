@@ -102,7 +102,7 @@ test("a published model refuses what it can't do, ends when told, and repeats a 
       const code = async (/** @type {object} */ more, from = editor) => (await t.fault(() => from.edit({ ...edit, ...more }))).code;
       const codes = [
         await code({ plan: [] }), await code({ maps: true }), await code({ candidates: 2 }), await code({ area: 255 }), await code({ mode: "local" }),
-        await code({ instruction: " " }), await code({}, tiny), (await t.fault(() => editor.selfTest())).code,
+        await code({ mode: "think", reasoning: "off" }), await code({ instruction: " " }), await code({}, tiny), (await t.fault(() => editor.selfTest())).code,
       ];
       const ended = (await t.fault(() => editor.edit({ ...edit, area: 65_536, signal: AbortSignal.timeout(1) }))).name;
       const { recipe, tokens, determinism, reasoning } = await editor.edit(edit);
@@ -110,9 +110,12 @@ test("a published model refuses what it can't do, ends when told, and repeats a 
       const stream = editor.stream(edit);
       const checkpoint = await stream.stop();
       const went = await editor.edit({ image: edit.image, resume: checkpoint });
-      return { codes, ended, recipe, tokens, determinism, reasoning, again: again.tokens, went: went.tokens, checkpoint: checkpoint.tokens };
+      const silent = await editor.edit({ ...edit, reasoning: "off" });
+      const within = await editor.edit({ ...edit, reasoning: "off", region: { x: 0, y: 0, width: 32, height: 32 } });
+      return { silent: [silent.tokens, silent.recipe.mode, within.recipe.mode, within.reasoning], codes, ended, recipe, tokens, determinism, reasoning, again: again.tokens, went: went.tokens, checkpoint: checkpoint.tokens };
     });
-    assert.deepEqual(found.codes, ["E_OPTION", "E_OPTION", "E_OPTION", "E_OPTION", "E_OPTION", "E_INSTRUCTION", "E_OPTION", "E_SELF_TEST"]);
+    assert.deepEqual(found.codes, ["E_OPTION", "E_OPTION", "E_OPTION", "E_OPTION", "E_OPTION", "E_OPTION", "E_INSTRUCTION", "E_OPTION", "E_SELF_TEST"]);
+    assert.deepEqual(found.silent, [found.tokens, "full", "local", undefined], "without reasoning");
     assert.equal(found.ended, "TimeoutError");
     assert.deepEqual([found.recipe.mode, found.recipe.area, found.determinism, found.reasoning], ["full", 1024, "device", undefined]);
     assert.deepEqual([found.again, found.went, found.checkpoint], [found.tokens, found.tokens, []]);

@@ -112,6 +112,7 @@ describe("package", () => {
       await editor.edit({ image: new Blob(), resume: checkpoint });
       await editor.edit({ image: new Blob(), recipe: result.recipe });
       await editor.edit({ image: new Blob(), instruction: "x", plan: result.plan.map((step) => ({ ...step, row: 0 })), ahead: 0 });
+      await editor.edit({ image: new Blob(), instruction: "x", reasoning: "off" });
       const state: "unavailable" | "downloadable" | "downloading" | "available" = await availability();
       const freed: number = await purge({ keep: [] });
       try { await editor.destroy(); } catch (error) { if (error instanceof EarlNetworkError && error.retryable) console.log(error.code, error.hint, error instanceof EarlError); }
@@ -121,6 +122,8 @@ describe("package", () => {
       await createEditor({ modle: "x" });
       // @ts-expect-error an unknown lock
       await editor.edit({ image: new Blob(), instruction: "x", lock: "firm" });
+      // @ts-expect-error reasoning is left to the model, or off
+      await editor.edit({ image: new Blob(), instruction: "x", reasoning: "on" });
       // @ts-expect-error no picture
       await editor.edit({ instruction: "x" });
       // @ts-expect-error a number is no picture
