@@ -3,13 +3,12 @@
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { launch } from "./chromium.js";
 import { serve } from "./server.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
 export const site = process.env["EARL_SITE"] ?? join(here, "../../dist");
 export const artifacts = join(here, "artifacts");
-export const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
 export const GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 
 export const manifest = JSON.parse(readFileSync(join(site, "models/tiny/manifest.json"), "utf8"));
@@ -34,7 +33,7 @@ export async function bench(flags = []) {
   server.files.set("/test/blank.html", html(""));
   server.files.set("/test/page.css", Buffer.from("body { background: Canvas; color: CanvasText; }"));
   server.files.set("/favicon.ico", Buffer.from(""));
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", ...flags] });
+  const browser = await launch(flags);
   /** @type {string[]} */
   const noise = [];
   const blank = async (context = browser.contexts()[0]) => {

@@ -3,13 +3,13 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { launch } from "./chromium.js";
 
 const assets = join(dirname(fileURLToPath(import.meta.url)), "../../web/assets");
 const svg = readFileSync(join(assets, "icon.svg"), "utf8");
 const ground = /fill="(#\w+)"/.exec(svg)?.[1];
 
-const browser = await chromium.launch({ executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+const browser = await launch();
 /** A maskable icon fills its square, since the system cuts it; the drawing keeps to the circle that always shows. */
 for (const [name, side, maskable] of /** @type {const} */ ([["icon-192", 192, false], ["icon-512", 512, false], ["icon-maskable", 512, true]])) {
   const page = await browser.newPage({ viewport: { width: side, height: side } });

@@ -2,8 +2,8 @@
 /** What people hand the page: picture files of every kind, drags and taps, impatience. `EARL_SITE` is the site's folder. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { chromium } from "playwright-core";
-import { CHROMIUM, site } from "./helpers.js";
+import { launch } from "./chromium.js";
+import { site } from "./helpers.js";
 import { serve } from "./server.js";
 import { headerSize } from "../../web/header.js";
 
@@ -34,7 +34,7 @@ describe("input", () => {
 
   before(async () => {
     server = await serve(site);
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+    browser = await launch();
     page = await browser.newPage({ viewport: { width: 1280, height: 960 } });
     page.on("console", (message) => ["error", "warning"].includes(message.type()) && noise.push(message.text()));
     page.on("pageerror", (error) => noise.push(String(error)));

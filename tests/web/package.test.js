@@ -9,10 +9,10 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { after, before, describe, test } from "node:test";
 import { brotliCompressSync, constants } from "node:zlib";
-import { CHROMIUM, html, site } from "./helpers.js";
+import { launch } from "./chromium.js";
+import { html, site } from "./helpers.js";
 import { pack } from "./pack.js";
 import { serve } from "./server.js";
-import { chromium } from "playwright-core";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, "../..");
@@ -78,7 +78,7 @@ describe("package", () => {
   test("W36 the packed files edit a picture on a plain page, from any folder", async () => {
     const server = await serve(join(work, "node_modules"));
     server.files.set("/index.html", html('<script type="module" src="/earl-editor/dist/element/define.js"></script><earl-editor alt="x" backend="cpu" instruction="make the background pink"></earl-editor>'));
-    const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+    const browser = await launch();
     try {
       const page = await browser.newPage();
       page.setDefaultTimeout(60_000);

@@ -6,8 +6,8 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { chromium } from "playwright-core";
-import { CHROMIUM, GPU, artifacts, site } from "./helpers.js";
+import { launch } from "./chromium.js";
+import { GPU, artifacts, site } from "./helpers.js";
 import { serve } from "./server.js";
 
 /** @typedef {{ page: import("playwright-core").Page, noise: string[], server: Awaited<ReturnType<typeof serve>>, close: () => Promise<void> }} Opened */
@@ -16,7 +16,7 @@ import { serve } from "./server.js";
 async function open(flags, query, prepare) {
   const server = await serve(site);
   prepare?.(server);
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", ...flags] });
+  const browser = await launch(flags);
   const page = await browser.newPage({ viewport: { width: 1280, height: 960 } });
   /** @type {string[]} */
   const noise = [];
@@ -379,7 +379,7 @@ describe("looks", () => {
 
   test("W34 on a phone all that a finger presses takes 44 pixels; nothing jumps when the model is ready and an edit is done", async () => {
     const server = await serve(site);
-    const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+    const browser = await launch();
     try {
       const page = await browser.newPage({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
       await page.addInitScript(() => {

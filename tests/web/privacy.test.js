@@ -6,7 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { chromium } from "playwright-core";
-import { CHROMIUM, bench, chunkCount, site, until, weightBytes } from "./helpers.js";
+import { CHROMIUM } from "./chromium.js";
+import { bench, chunkCount, site, until, weightBytes } from "./helpers.js";
 import { CSP, serve } from "./server.js";
 
 /** @type {import("./helpers.js").Bench} */
