@@ -3,12 +3,9 @@
  * Whatever a page has as a picture → a file's bytes, or pixels. Size is checked before a pixel is decoded.
  * PNG, JPEG and WebP files stay files: WebAssembly decodes them, so all browsers see the same pixels.
  */
-import { breathe } from "./breathe.js";
+import { bands, rowsAtOnce } from "./breathe.js";
 import { failure } from "./errors.js";
 import { MAX_BYTES, headerSize, tooLarge } from "./header.js";
-
-/** Pixels copied at once: a few milliseconds' work, so that the page goes on meanwhile. */
-const AT_ONCE = 1 << 20;
 
 /** @param {number} width @param {number} height */
 function checkSize(width, height) {
@@ -73,7 +70,7 @@ async function readBlob(blob) {
 }
 
 /** @param {ImageBitmap} bitmap closed in the end */
-async function bitmapDrawn(bitmap) {
+export async function bitmapDrawn(bitmap) {
   try {
     return await drawn(bitmap, bitmap.width, bitmap.height);
   } finally {
@@ -85,29 +82,25 @@ async function bitmapDrawn(bitmap) {
 async function copied({ width, height, data }) {
   checkSize(width, height);
   const rgba = room(data.length);
-  for (let at = 0; at < data.length; at += AT_ONCE * 4) {
-    if (at > 0) await breathe();
-    rgba.set(data.subarray(at, at + AT_ONCE * 4), at);
-  }
+  const row = width * 4;
+  for await (const { y, rows } of bands(height, rowsAtOnce(width))) rgba.set(data.subarray(y * row, (y + rows) * row), y * row);
   return { width, height, rgba };
 }
 
 /** The pixels of what can be drawn, band by band. @param {ImageBitmapSource} source @param {number} width @param {number} height @returns {Promise<import("./types").Pixels>} */
 async function drawn(source, width, height) {
   checkSize(width, height);
-  const rows = Math.min(height, Math.ceil(AT_ONCE / width));
-  const context = new OffscreenCanvas(width, rows).getContext("2d", { willReadFrequently: true });
+  const most = Math.min(height, rowsAtOnce(width));
+  const context = new OffscreenCanvas(width, most).getContext("2d", { willReadFrequently: true });
   if (!context) throw failure("E_OUT_OF_MEMORY", "the browser gives no canvas of the picture's size");
   const rgba = room(width * height * 4);
   try {
-    for (let y = 0; y < height; y += rows) {
-      if (y > 0) await breathe();
-      const band = Math.min(rows, height - y);
-      const strip = await createImageBitmap(source, 0, y, width, band); // a device hands over this much alone
+    for await (const { y, rows } of bands(height, most)) {
+      const strip = await createImageBitmap(source, 0, y, width, rows); // a device hands over this much alone
       context.clearRect(0, 0, width, rows);
       context.drawImage(strip, 0, 0);
       strip.close();
-      rgba.set(context.getImageData(0, 0, width, band).data, y * width * 4);
+      rgba.set(context.getImageData(0, 0, width, rows).data, y * width * 4);
     }
   } catch (cause) {
     if (cause instanceof RangeError) throw noRoom(cause);

@@ -365,6 +365,57 @@ describe("element", () => {
     await page.context().close();
   });
 
+  test("W23 a picture of millions of pixels is shown smaller, without seams; a painted row lies where it belongs; other sizes are shown as they are", async () => {
+    const page = await open("");
+    const found = await page.evaluate(async () => {
+      const shown = (root) => {
+        const { width, height } = root.querySelector("[part~=after]");
+        return root.querySelector("[part~=after]").getContext("2d").getImageData(0, 0, width, height);
+      };
+      const opened = async (image) => {
+        const element = Object.assign(document.createElement("earl-editor"), { reveal: "manual", image });
+        document.body.append(element);
+        while (!(await element.toBlob())) await new Promise((resolve) => setTimeout(resolve, 5));
+        return shown(element.shadowRoot);
+      };
+      const large = t.noise(2400, 2000);
+      const all = [];
+      for (const image of [large, await t.file(large)]) {
+        const small = await opened(image);
+        let off = 0; // from the mean of four pixels
+        for (let at = 0; at < small.data.length; at++) {
+          const [p, c] = [at >> 2, at & 3];
+          const from = ((p % small.width) * 2 + Math.floor(p / small.width) * 2 * 2400) * 4 + c;
+          const mean = [0, 4, 9600, 9604].reduce((sum, next) => sum + large.data[from + next], 0) / 4;
+          off = Math.max(off, Math.abs(mean - small.data[at]));
+        }
+        all.push([small.width, small.height, off < 2]);
+      }
+      const odd = await opened(t.noise(3001, 1101));
+      const usual = t.noise(2000, 1500);
+      const [{ View }, { TEXTS }, { prepare, thumbnailOf }] = await Promise.all(["view", "texts", "shown"].map((name) => import(`/web/element/${name}.js`)));
+      const root = document.body.appendChild(document.createElement("div")).attachShadow({ mode: "open" });
+      const view = new View(root, TEXTS);
+      await prepare(large);
+      view.show(large, null, "");
+      view.paint({ x: 600, y: 400, width: 1200, height: 200 }, await createImageBitmap(new ImageData(new Uint8ClampedArray(8).fill(255), 2, 1)));
+      await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+      const white = shown(root).data.reduce((sum, byte, at) => sum + (at % 4 === 0 && byte === 255 ? 1 : 0), 0);
+      const [corner, end] = [[300, 200], [899, 299]].map(([x, y]) => [...shown(root).data.slice((y * 1200 + x) * 4, (y * 1200 + x) * 4 + 4)]);
+      const small = thumbnailOf(large);
+      return {
+        all, odd: [odd.width, odd.height], usual: (await opened(usual)).data.every((byte, at) => byte === usual.data[at]),
+        white, corner, end, small: [small.width, small.height, [5, 70].every((x) => small.data[(3 * small.width + x) * 4] === large.data[(30 * 2400 + x * 10) * 4])],
+      };
+    });
+    assert.deepEqual(found.all, Array(2).fill([1200, 1000, true]));
+    assert.deepEqual([found.odd, found.usual], [[1501, 551], true]);
+    assert.ok(found.white >= 600 * 100 && found.white < 600 * 100 * 1.01, `${found.white} pixels are white`);
+    assert.deepEqual([found.corner, found.end], [[255, 255, 255, 255], [255, 255, 255, 255]]);
+    assert.deepEqual(found.small, [240, 200, true]);
+    await page.context().close();
+  });
+
   test("W22 a user's words stay text everywhere in the element", async () => {
     const page = await open(EDITOR);
     await place(page);

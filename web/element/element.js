@@ -20,6 +20,7 @@ import { listen, whenSeen } from "./listeners.js";
 import { Loader } from "./loader.js";
 import { RegionBox, rectText } from "./region.js";
 import { createOptions, editOptions } from "./requests.js";
+import { prepare } from "./shown.js";
 import { download, openPicture, pngOf } from "./source.js";
 import { TEXTS, sentence } from "./texts.js";
 import { View } from "./view.js";
@@ -283,8 +284,12 @@ export class EarlEditor extends FormElement {
       this.#setState("running");
       this.#view.show(from.data, null, this.alt);
       this.#view.boxes(null, null);
-      for await (const event of stream) this.#hear(event);
+      for await (const event of stream) {
+        if (event.type === "candidate") await prepare(event.candidate.data); // the result is one of them
+        this.#hear(event);
+      }
       const result = await stream.result;
+      signal.throwIfAborted();
       this.#finish(from, result);
       return result;
     } catch (error) {

@@ -1,31 +1,33 @@
 // @ts-check
 /** A picture for the stage: its pixels to show, and the file that is edited. */
+import { bands, rowsAtOnce } from "../breathe.js";
 import { failure } from "../errors.js";
-import { readImage } from "../input.js";
+import { bitmapDrawn, readImage } from "../input.js";
+import { prepare } from "./shown.js";
 
 /** @param {import("../types").ImageInput} input @param {AbortSignal} [signal] @returns {Promise<{ data: ImageData, file: Blob }>} */
 export async function openPicture(input, signal) {
   const picture = await readImage(input, signal);
-  if (!("file" in picture)) {
-    const data = new ImageData(picture.rgba, picture.width, picture.height);
-    return { data, file: await pngOf(data) };
-  }
-  const file = new Blob([picture.file], { type: picture.file[0] === 0x89 ? "image/png" : "" });
-  const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" }).catch((cause) => {
+  const given = "file" in picture ? new Blob([picture.file], { type: picture.file[0] === 0x89 ? "image/png" : "" }) : null;
+  const { rgba, width, height } = "file" in picture ? await decoded(/** @type {Blob} */ (given)) : picture;
+  const data = new ImageData(rgba, width, height);
+  await prepare(data);
+  return { data, file: given ?? await pngOf(data) };
+}
+
+/** @param {Blob} file */
+async function decoded(file) {
+  return bitmapDrawn(await createImageBitmap(file, { colorSpaceConversion: "none" }).catch((cause) => {
     throw failure("E_IMAGE_DECODE", "the picture is damaged", { cause });
-  });
-  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d", { willReadFrequently: true });
-  context?.drawImage(bitmap, 0, 0);
-  const data = context?.getImageData(0, 0, bitmap.width, bitmap.height);
-  bitmap.close();
-  if (!data) throw failure("E_OUT_OF_MEMORY", "the browser gives no canvas of the picture's size");
-  return { data, file };
+  }));
 }
 
 /** @param {ImageData} data @param {string} [type] */
-export function pngOf(data, type = "image/png") {
-  const canvas = new OffscreenCanvas(data.width, data.height);
-  canvas.getContext("2d")?.putImageData(data, 0, 0);
+export async function pngOf(data, type = "image/png") {
+  const { width, height } = data;
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d");
+  for await (const { y, rows } of bands(height, rowsAtOnce(width))) context?.putImageData(data, 0, 0, 0, y, width, rows);
   return canvas.convertToBlob({ type });
 }
 

@@ -7,6 +7,7 @@
 import { lay, movable } from "../boxes.js";
 import { frameOf } from "../frame.js";
 import { planBoxes } from "../plan.js";
+import { shownOf, thumbnailOf } from "./shown.js";
 import { styles } from "./style.js";
 import { fill } from "./texts.js";
 
@@ -119,21 +120,24 @@ export class View {
   show(data, before, alt) {
     this.#forget();
     this.poster.hidden = true;
-    this.#put(this.after, data);
+    this.#put(this.after, shownOf(data));
+    this.#scale = this.after.width / data.width;
     this.after.setAttribute("role", "img");
     this.after.setAttribute("aria-label", alt || this.texts.picture);
-    if (before) this.#put(this.before, before);
+    if (before) this.#put(this.before, shownOf(before));
     this.handle.hidden = before === null;
     this.handle.value = "0";
     this.#reveal();
   }
 
-  /** @param {HTMLCanvasElement} canvas @param {ImageData} data */
-  #put(canvas, data) {
-    canvas.width = data.width;
-    canvas.height = data.height;
-    canvas.classList.toggle("pixels", data.width <= 256);
-    context(canvas).putImageData(data, 0, 0);
+  /** @param {HTMLCanvasElement} canvas @param {ImageData | OffscreenCanvas} picture */
+  #put(canvas, picture) {
+    const whole = picture instanceof ImageData;
+    canvas.width = picture.width;
+    canvas.height = picture.height;
+    canvas.classList.toggle("pixels", whole && picture.width <= 256);
+    if (whole) context(canvas).putImageData(picture, 0, 0);
+    else context(canvas).drawImage(picture, 0, 0);
   }
 
   #reveal() {
@@ -142,6 +146,9 @@ export class View {
     this.before.style.clipPath = `inset(0 ${100 - share}% 0 0)`;
     this.handle.setAttribute("aria-valuetext", `${share} %`);
   }
+
+  /** Pixels on the stage for one of the picture's, along a side. */
+  #scale = 1;
 
   /** Rows that wait for the next frame. @type {{ rect: Rect, bitmap: ImageBitmap }[]} */
   #paints = [];
@@ -152,6 +159,7 @@ export class View {
     requestAnimationFrame(() => {
       const target = context(this.after);
       target.imageSmoothingEnabled = false;
+      target.setTransform(this.#scale, 0, 0, this.#scale, 0, 0);
       for (const { rect, bitmap } of this.#paints) target.drawImage(bitmap, rect.x, rect.y, rect.width, rect.height);
       this.#forget();
     });
@@ -233,7 +241,7 @@ export class View {
   /** A button with a small picture. @param {string} part @param {string} label @param {ImageData} data @param {boolean} chosen @param {() => void} act */
   thumbnail(part, label, data, chosen, act) {
     const canvas = make("canvas");
-    this.#put(canvas, data);
+    this.#put(canvas, thumbnailOf(data));
     const button = make("button", { type: "button", class: part, "aria-label": label, "aria-pressed": String(chosen), title: label }, [canvas]);
     if (part === "candidate") button.setAttribute("part", part);
     button.addEventListener("click", act);
