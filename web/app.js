@@ -10,6 +10,7 @@
 import { Composer } from "./composer.js";
 import { EarlError, createEditor } from "./api.js";
 import { Archive, LIMITS, identity, treeName } from "./archive.js";
+import { toldBy } from "./download.js";
 import { SETTINGS, compared, exampleOf } from "./examples.js";
 import { installWorker, listenToStorage } from "./install.js";
 import { planBoxes, withBoxAt } from "./plan.js";
@@ -76,11 +77,7 @@ class App {
       model: new URL("models/tiny/", document.baseURI),
       backend,
       signal: ended.signal,
-      monitor: (monitor) => monitor.addEventListener("downloadprogress", (event) => {
-        const { bytesLoaded, bytesTotal } = /** @type {import("./types").DownloadProgressEvent} */ (event).detail;
-        const mebibytes = (/** @type {number} */ bytes) => (bytes / 1048576).toFixed(1);
-        if (!ended.signal.aborted) this.#status.textContent = `Loading the model: ${mebibytes(bytesLoaded)} of ${mebibytes(bytesTotal)} MiB`;
-      }),
+      ...toldBy((text) => ended.signal.aborted || (this.#status.textContent = text)),
     });
     this.#status.classList.remove("ready");
     this.info = undefined;

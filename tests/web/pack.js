@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 const here = dirname(fileURLToPath(import.meta.url));
 const root = resolve(here, "../..");
 /** Scripts of the page alone. */
-const PAGE = ["app.js", "composer.js", "demo.js", "examples.js", "install.js", "picture.js", "samples.js", "scene.js", "view.js", "style.css"];
+const PAGE = ["app.js", "composer.js", "demo.js", "download.js", "examples.js", "install.js", "picture.js", "samples.js", "scene.js", "view.js", "style.css"];
 
 /** @param {string} site @param {string} out */
 export function pack(site, out) {

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { launch } from "./chromium.js";
-import { GPU, artifacts, site } from "./helpers.js";
+import { GPU, artifacts, manifest, site, until, weightBytes } from "./helpers.js";
 import { serve } from "./server.js";
 
 /** @typedef {{ page: import("playwright-core").Page, noise: string[], server: Awaited<ReturnType<typeof serve>>, close: () => Promise<void> }} Opened */
@@ -318,6 +318,44 @@ describe("page", () => {
   });
 
   test("the console stays silent", () => assert.deepEqual(opened.noise, []));
+});
+
+test("W16 the page tells the download's size before it comes, less what is stored; of a stored model it says nothing", async () => {
+  const last = manifest.chunks.at(-1);
+  const opened = await open([], "?backend=cpu", (server) => server.spoil.set("chunks/", { stall: 1000 }));
+  const { page, server } = opened;
+  try {
+    /** Waits for the status to speak of a download. @param {number} bytes */
+    const told = async (bytes) => {
+      await until(page, () => document.getElementById("status")?.textContent?.startsWith("Downloading"));
+      assert.equal(await page.textContent("#status"), `Downloading the model: 0.0 of ${(bytes / 1e6).toFixed(1)} MB`);
+      const missing = await page.evaluate(async () => {
+        const { bytesTotal, bytesCached } = await (await import(/** @type {any} */ ("/web/api.js"))).capabilities({ model: "/models/tiny/" });
+        return bytesTotal - bytesCached;
+      });
+      assert.equal(missing, bytes);
+    };
+    await told(weightBytes);
+    server.spoil.clear();
+    server.spoil.set(last.sha256, { stall: 1000 });
+    await page.reload();
+    await until(page, async (bytes) => (await (await import(/** @type {any} */ ("/web/api.js"))).capabilities({ model: "/models/tiny/" })).bytesCached === bytes, weightBytes - last.length);
+    await page.reload();
+    await told(last.length);
+    server.spoil.clear();
+    await page.reload();
+    await ready(opened);
+    await page.addInitScript(() => {
+      /** @type {any} */ (globalThis).said = [];
+      new MutationObserver(() => /** @type {any} */ (globalThis).said.push(document.getElementById("status")?.textContent)).observe(document, { childList: true, subtree: true });
+    });
+    await page.reload();
+    await ready(opened);
+    const said = await page.evaluate(() => [...new Set(/** @type {any} */ (globalThis).said)].filter(Boolean));
+    assert.deepEqual(said.map((text) => text.split(" ")[0]), ["Getting", "Ready"]);
+  } finally {
+    await opened.close();
+  }
 });
 
 describe("damaged sites", () => {
