@@ -41,8 +41,8 @@ fn help_is_as_documented() {
     snapshots(|| {
         insta::assert_snapshot!("help", text(&trainer(&["--help"]).stdout));
         for verb in [
-            "scenes", "tok", "sft", "rl", "edit", "eval", "export", "inspect", "judge", "report",
-            "bench",
+            "scenes", "tok", "sft", "rl", "verifier", "edit", "eval", "export", "inspect", "judge",
+            "report", "bench",
         ] {
             insta::assert_snapshot!(
                 format!("help-{verb}"),

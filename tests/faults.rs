@@ -19,6 +19,9 @@ const RL: &str = "[rl]\niterations = 6\nprompts = 4\ngroup_size = 4\ncheckpoint_
     probe_every = 6\nprobe_examples = 1\n[rl.optim]\nlearning_rate = 1e-3\nwarmup_steps = 1\n\
     [rl.data.ops]\ncount = 9.0\nswap = 9.0\n";
 
+const VERIFIER: &str = "[verifier]\nsteps = 6\nupdates = 3\nbatch = 8\nprompts = 4\ngroup_size = 2\n\
+    checkpoint_every = 1\n";
+
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -26,6 +29,7 @@ impl Place {
         let place = Self(tempfile::tempdir().unwrap());
         std::fs::write(place.path("sft.toml"), SFT).unwrap();
         std::fs::write(place.path("rl.toml"), RL).unwrap();
+        std::fs::write(place.path("verifier.toml"), VERIFIER).unwrap();
         place
     }
 
@@ -46,7 +50,7 @@ impl Place {
         } else {
             let tiny = root().join("models/tiny");
             let config = format!("{verb}.toml");
-            let given = if verb == "rl" { "--init" } else { "--tokenizer" };
+            let given = if verb == "sft" { "--tokenizer" } else { "--init" };
             let tiny = &*tiny.to_string_lossy();
             self.trainer(&[verb, "--config", &config, "--out", run, given, tiny])
         };
@@ -142,6 +146,11 @@ fn ten_kills_of_sft_change_nothing() {
 #[test]
 fn ten_kills_of_rl_change_nothing() {
     killed_ten_times("rl", 6);
+}
+
+#[test]
+fn ten_kills_of_a_verifiers_training_change_nothing() {
+    killed_ten_times("verifier", 6);
 }
 
 /// The disk is "full" for any file as large as a checkpoint.

@@ -75,6 +75,41 @@ pub async fn write_programs(
     temperature: f32,
 ) -> Result<Vec<Written>, ModelError> {
     let (cache, keys) = read_prompts(lm, vocabulary, prompts);
+    let read = (cache, &keys);
+    write_until(lm, vocabulary, read, draws, Rule::at(temperature), mode, |next| {
+        *next == Expect::Nothing
+    })
+    .await
+}
+
+/// Writes the plan of each prompt, greedily: programs of mode `think` up to their first code.
+///
+/// # Errors
+/// As [`write_programs`].
+pub async fn write_plans(
+    lm: &LanguageModel,
+    vocabulary: &Vocabulary,
+    (cache, keys): (KvCache, &Tensor<3>),
+) -> Result<Vec<Written>, ModelError> {
+    let draws: Vec<Draw> =
+        (0..keys.dims()[0]).map(|prompt| Draw { prompt, seed: Seed(0) }).collect();
+    let (read, greedy) = ((cache, keys), Rule::at(0.0));
+    write_until(lm, vocabulary, read, &draws, greedy, Mode::Think, |next| {
+        matches!(next, Expect::Code(_))
+    })
+    .await
+}
+
+/// Writes a program for each draw after prompts that were read, until `ends` says so of what comes next.
+async fn write_until(
+    lm: &LanguageModel,
+    vocabulary: &Vocabulary,
+    (cache, keys): (KvCache, &Tensor<3>),
+    draws: &[Draw],
+    rule: Rule,
+    mode: Mode,
+    ends: fn(&Expect) -> bool,
+) -> Result<Vec<Written>, ModelError> {
     let mut rows = draws
         .iter()
         .map(|&draw| {
@@ -92,10 +127,9 @@ pub async fn write_programs(
     let mut live: Vec<usize> = (0..rows.len()).collect();
     while !live.is_empty() {
         let hidden = read_last(lm, vocabulary, &rows, &live, &mut cache);
-        advance(lm, vocabulary, &mut rows, &live, &hidden, &keys, temperature).await?;
-        let stay: Vec<usize> = (0..live.len())
-            .filter(|&at| rows[live[at]].grammar.expect() != Expect::Nothing)
-            .collect();
+        advance(lm, vocabulary, &mut rows, &live, &hidden, keys, rule).await?;
+        let stay: Vec<usize> =
+            (0..live.len()).filter(|&at| !ends(&rows[live[at]].grammar.expect())).collect();
         if stay.len() < live.len() {
             cache = cache.select(&stay, &lm.device());
             live = stay.iter().map(|&at| live[at]).collect();
@@ -148,7 +182,7 @@ async fn advance(
     live: &[usize],
     hidden: &Tensor<2>,
     keys: &Tensor<3>,
-    temperature: f32,
+    rule: Rule,
 ) -> Result<(), ModelError> {
     let (mut controls, mut codes) = (Vec::new(), Vec::new());
     for (at, &row) in live.iter().enumerate() {
@@ -174,7 +208,7 @@ async fn advance(
         let logits = to_host(logits).await?;
         for ((_, row, allowed), logits) in controls.into_iter().zip(logits.chunks(width)) {
             let row = &mut rows[row];
-            let chosen = pick_control(logits, &allowed, Rule::at(temperature), row.key());
+            let chosen = pick_control(logits, &allowed, rule, row.key());
             row.take(chosen, false)?;
         }
     }
@@ -183,7 +217,7 @@ async fn advance(
         let logits = to_host(lm.code_logits(picked)).await?; // [rows, codes]
         for ((_, row), logits) in codes.into_iter().zip(logits.chunks(vocabulary.code_len())) {
             let row = &mut rows[row];
-            let chosen = pick_code(vocabulary, logits, Rule::at(temperature), row.key());
+            let chosen = pick_code(vocabulary, logits, rule, row.key());
             row.take(chosen, true)?;
         }
     }

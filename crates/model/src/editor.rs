@@ -18,6 +18,7 @@ use crate::plan::forced_tokens;
 use crate::sequence::{self, Step, Vocabulary};
 use crate::session::{Given, Session};
 use crate::sight::Sight;
+use crate::verifier::Verifier;
 use crate::vision::LayeredVq;
 use crate::within::Within;
 use burn::tensor::{Device, Tensor};
@@ -173,12 +174,15 @@ pub struct Editor {
     tokenizer: LayeredVq,
     lm: LanguageModel,
     seeing: Option<SeeingHead>,
+    verifier: Option<Verifier>,
 }
 
 /// Prefix of the decoder's tensors in a checkpoint.
 pub const LM_PREFIX: &str = "lm.";
 /// Prefix of the seeing head's tensors, if a model has them.
 pub const SEEING_PREFIX: &str = "seeing.";
+/// Prefix of the verifier's tensors, if a model has them.
+pub const VERIFIER_PREFIX: &str = "verifier.";
 /// Prefix of the picture tokenizer's tensors.
 pub const VISION_PREFIX: &str = "vision.";
 /// Highest temperature accepted.
@@ -220,11 +224,12 @@ impl Editor {
         config.check()?;
         let tokenizer = LayeredVq::from_tensors(&config.vision, tensors)?;
         let lm = apply(LanguageModel::zeros(&config, device), LM_PREFIX, tensors)?;
-        let has_seeing = tensors.keys().any(|name| name.starts_with(SEEING_PREFIX));
-        let seeing = has_seeing
+        let has = |prefix| tensors.keys().any(|name| name.starts_with(prefix));
+        let seeing = has(SEEING_PREFIX)
             .then(|| apply(SeeingHead::zeros(&config, device), SEEING_PREFIX, tensors))
             .transpose()?;
-        Ok(Self { vocabulary: Vocabulary::new(&config), config, tokenizer, lm, seeing })
+        let verifier = has(VERIFIER_PREFIX).then(|| Verifier::from_tensors(tensors)).transpose()?;
+        Ok(Self { vocabulary: Vocabulary::new(&config), config, tokenizer, lm, seeing, verifier })
     }
 
     /// The model's configuration.
@@ -246,6 +251,11 @@ impl Editor {
     #[must_use]
     pub fn lm(&self) -> &LanguageModel {
         &self.lm
+    }
+    /// What tells right edits from wrong ones, where the model has it.
+    #[must_use]
+    pub fn verifier(&self) -> Option<&Verifier> {
+        self.verifier.as_ref()
     }
 
     /// Edits a picture of any size; `on_event` sees every token and may stop the edit.

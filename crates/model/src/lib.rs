@@ -27,6 +27,7 @@ pub mod sequence;
 mod session;
 pub mod sight;
 pub mod text;
+pub mod verifier;
 pub mod vision;
 mod within;
 

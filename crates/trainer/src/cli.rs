@@ -24,6 +24,8 @@ enum Verb {
     Sft(cmd::sft::Args),
     /// Train a decoder by a verifier's rewards (GRPO).
     Rl(cmd::rl::Args),
+    /// Train a model's own verifier: how likely an edit is right.
+    Verifier(cmd::verifier::Args),
     /// Edit one picture, or a batch of them.
     Edit(cmd::edit::Args),
     /// Score a model on held-out edits, beside its baselines.
@@ -53,6 +55,7 @@ impl Cli {
             Verb::Tok(args) => cmd::tok::run(&args),
             Verb::Sft(args) => cmd::sft::run(&args),
             Verb::Rl(args) => cmd::rl::run(&args),
+            Verb::Verifier(args) => cmd::verifier::run(&args),
             Verb::Edit(args) => cmd::edit::run(&args),
             Verb::Eval(args) => cmd::eval::run(&args),
             Verb::Experiment(args) => cmd::experiment::run(&args),

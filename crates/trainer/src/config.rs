@@ -5,6 +5,7 @@ use crate::judge::config::JudgeConfig;
 use crate::rl::config::RlConfig;
 use crate::sft::config::SftConfig;
 use crate::tok::TokConfig;
+use crate::verifier::config::VerifierConfig;
 use anyhow::{Context, Result};
 use earl_model::ModelConfig;
 use earl_model::config::WordsConfig;
@@ -24,6 +25,8 @@ pub(crate) struct RunConfig {
     pub sft: SftConfig,
     /// Training by rewards.
     pub rl: RlConfig,
+    /// Training of the model's own verifier.
+    pub verifier: VerifierConfig,
     /// The served model that judges edits.
     pub judge: JudgeConfig,
 }
@@ -74,6 +77,7 @@ impl RunConfig {
             config.tok.check()?;
             config.sft.check()?;
             config.rl.check()?;
+            config.verifier.check()?;
             config.judge.check()?;
             config.model_config()
         };

@@ -25,6 +25,7 @@ mod run_dir;
 mod sft;
 mod store;
 mod tok;
+mod verifier;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use earl_model::checkpoint::bundle::{Bundle, Packed};
 use earl_model::checkpoint::{TensorMap, safetensors};
-use earl_model::editor::{LM_PREFIX, SEEING_PREFIX, VISION_PREFIX};
+use earl_model::editor::{LM_PREFIX, SEEING_PREFIX, VERIFIER_PREFIX, VISION_PREFIX};
 use earl_model::{Editor, ModelConfig, ModelError};
 use std::fs;
 use std::path::Path;
@@ -88,12 +88,13 @@ impl Stored {
         below.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
     }
 
-    /// The tensors an edit uses: decoder, picture tokenizer and, where there is one, seeing head.
+    /// The tensors an edit uses: decoder, picture tokenizer and, where they are there, seeing head and verifier.
     #[must_use]
     pub(crate) fn edit_tensors(&self) -> TensorMap {
         let mut tensors = self.part(LM_PREFIX);
         tensors.extend(self.part(VISION_PREFIX));
         tensors.extend(self.part(SEEING_PREFIX));
+        tensors.extend(self.part(VERIFIER_PREFIX));
         tensors
     }
 }

@@ -134,7 +134,7 @@ impl WebEditor {
     }
 
     /// Edits a picture, `width` × `height` RGBA bytes. `options` is
-    /// `{ instruction, mode, seed, temperature, plan, within, topK, ahead, decided }`; `on_token` gets every token, may return a
+    /// `{ instruction, mode, seed, temperature, plan, within, topK, ahead, verify, decided }`; `on_token` gets every token, may return a
     /// promise to be waited for, and stops the edit with `false`. Resolves to the edit's facts with
     /// `source` and `edited` (RGBA bytes of the canvas).
     ///
@@ -160,7 +160,13 @@ impl WebEditor {
         };
         let edit = self.editor.edit_after(&opened.picture, &request, &options.decided, &mut tell);
         let outcome = edit.await.map_err(|error| to_js(&error))?;
-        let facts = Edited::of(&outcome, &opened.notes, now_ms() - start);
+        let verdict = if options.verify {
+            let asked = self.editor.verdict(&request.instruction, &outcome);
+            asked.await.map_err(|error| to_js(&error))?
+        } else {
+            None
+        };
+        let facts = Edited::of(&outcome, verdict, &opened.notes, now_ms() - start);
         let result = serde_wasm_bindgen::to_value(&facts)?;
         put(&result, "source", &pictures::rgba(&outcome.source))?;
         put(&result, "edited", &pictures::rgba(&outcome.image))?;

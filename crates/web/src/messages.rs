@@ -25,6 +25,9 @@ pub(crate) struct Options {
     pub(crate) top_k: Option<usize>,
     /// Most codes of the source that are read ahead.
     pub(crate) ahead: Option<usize>,
+    /// Is the model's own verifier asked how likely the edit is right?
+    #[serde(default)]
+    pub(crate) verify: bool,
     /// Tokens of the same edit that are decided already.
     pub(crate) decided: Vec<TokenId>,
 }
@@ -133,12 +136,18 @@ pub(crate) struct Edited<'a> {
     tokens: usize,
     forwards: usize,
     log_prob: f64,
+    verdict: Option<f64>,
     milliseconds: f64,
     program: &'a [TokenId],
 }
 
 impl<'a> Edited<'a> {
-    pub(crate) fn of(outcome: &'a EditOutcome, notes: &[String], milliseconds: f64) -> Self {
+    pub(crate) fn of(
+        outcome: &'a EditOutcome,
+        verdict: Option<f64>,
+        notes: &[String],
+        milliseconds: f64,
+    ) -> Self {
         Self {
             notes: notes.iter().chain(&outcome.fitted).cloned().collect(),
             doubt: &outcome.doubt,
@@ -148,6 +157,7 @@ impl<'a> Edited<'a> {
             tokens: outcome.tokens,
             forwards: outcome.forwards,
             log_prob: outcome.log_prob,
+            verdict,
             milliseconds,
             program: &outcome.program,
         }

@@ -10,6 +10,7 @@ use crate::picture;
 use crate::run_dir::write_file;
 use crate::store::Stored;
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use earl_model::checkpoint::bundle::hex_sha256;
 use earl_model::editor::AHEAD;
 use earl_model::files::encode_png;
@@ -65,9 +66,12 @@ pub(crate) struct Args {
     /// Draw among this many of the likeliest tokens alone [default: all; 2048 codes with a published model].
     #[arg(long, value_name = "K", value_parser = top_k)]
     top_k: Option<usize>,
-    /// Sample this many edits (seeds seed, seed+1, …) and keep the likeliest.
+    /// Sample this many edits (seeds seed, seed+1, …) and keep the best, by `--rank`.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     candidates: u64,
+    /// What says which candidate is best [default: the model's own verifier where it has one, else likelihood].
+    #[arg(long, value_enum)]
+    rank: Option<Rank>,
     /// Carry out this plan instead of the model's own, which then writes the codes alone: a JSON array as
     /// `edit --json` prints it under `plan`.
     #[arg(long, value_name = "FILE", conflicts_with = "batch")]
@@ -81,6 +85,15 @@ pub(crate) struct Args {
     /// Print one JSON object on stdout.
     #[arg(long)]
     json: bool,
+}
+
+/// What says which of several candidates is best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Rank {
+    /// How likely it is right, as the model's own verifier says.
+    Verifier,
+    /// How likely the model was to write it.
+    Likelihood,
 }
 
 fn top_k(text: &str) -> Result<usize, String> {
@@ -121,6 +134,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         full::refuse_flags(args)?;
         let stored = Stored::read(&args.model)?;
         let editor = stored.editor(&device)?;
+        if args.rank == Some(Rank::Verifier) && editor.verifier().is_none() {
+            let problem = format!("`{}` has no verifier", args.model.display());
+            let fix = "train one with `trainer verifier`, or leave `--rank` out";
+            return Err(hint::error(problem, fix));
+        }
         Model::Tiny(Box::new(editor), stored.sha256)
     };
     let bench = Workbench { model, args };
@@ -163,6 +181,18 @@ struct Edited {
 struct Candidate {
     seed: u64,
     log_prob: f64,
+    /// How likely it is right; none in models without a verifier.
+    verdict: Option<f64>,
+}
+
+impl Candidate {
+    /// What candidates are ordered by.
+    fn score(&self, rank: Option<Rank>) -> f64 {
+        match rank {
+            Some(Rank::Likelihood) => self.log_prob,
+            Some(Rank::Verifier) | None => self.verdict.unwrap_or(self.log_prob),
+        }
+    }
 }
 
 impl Workbench<'_> {
@@ -196,17 +226,21 @@ impl Workbench<'_> {
     fn best(&self, editor: &Editor, sha256: &str, asked: &Asked) -> Result<Edited> {
         let opened = picture::read(&asked.image)?;
         let start = Instant::now();
-        let mut tried = Vec::new();
-        let mut best: Option<(u64, EditOutcome)> = None;
-        for at in 0..self.args.candidates {
+        let mut tried: Vec<Candidate> = Vec::new();
+        let mut best: Option<(usize, EditOutcome)> = None;
+        for (place, at) in (0..self.args.candidates).enumerate() {
             let seed = asked.seed.wrapping_add(at);
             let outcome = self.candidate(editor, &opened.picture, asked, seed)?;
-            tried.push(Candidate { seed, log_prob: outcome.log_prob });
-            if best.as_ref().is_none_or(|(_, best)| outcome.log_prob > best.log_prob) {
-                best = Some((seed, outcome));
+            let verdict = self.verdict(editor, &asked.instruction, &outcome)?;
+            let candidate = Candidate { seed, log_prob: outcome.log_prob, verdict };
+            let score = |candidate: &Candidate| candidate.score(self.args.rank);
+            if best.as_ref().is_none_or(|(best, _)| score(&candidate) > score(&tried[*best])) {
+                best = Some((place, outcome));
             }
+            tried.push(candidate);
         }
-        let Some((seed, outcome)) = best else { bail!("no candidate") };
+        let Some((best, outcome)) = best else { bail!("no candidate") };
+        let Candidate { seed, verdict, .. } = tried[best];
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         let mut recipe = json!({
             "v": 1, "model": sha256, "instruction": asked.instruction, "mode": self.mode(),
@@ -229,9 +263,27 @@ impl Workbench<'_> {
             "width": outcome.image.width(), "height": outcome.image.height(),
             "outside": { "pixels": outcome.outside_pixels, "changed": outcome.outside_changed },
             "tokens": outcome.tokens, "forwards": outcome.forwards, "log_prob": outcome.log_prob,
-            "doubt": outcome.doubt, "candidates": tried, "milliseconds": milliseconds,
+            "doubt": outcome.doubt, "verdict": verdict, "candidates": tried,
+            "milliseconds": milliseconds,
         });
-        Ok(Edited { png, facts, text: describe(&outcome, &notes, milliseconds) })
+        Ok(Edited { png, facts, text: describe(&outcome, &notes, verdict, milliseconds) })
+    }
+
+    /// What the model's own verifier says, where it is asked.
+    fn verdict(
+        &self,
+        editor: &Editor,
+        instruction: &str,
+        outcome: &EditOutcome,
+    ) -> Result<Option<f64>> {
+        let asked = match self.args.rank {
+            Some(rank) => rank == Rank::Verifier,
+            None => self.args.candidates > 1,
+        };
+        if !asked {
+            return Ok(None);
+        }
+        Ok(pollster::block_on(editor.verdict(instruction, outcome))?)
     }
 
     /// As asked; several candidates at temperature 0 would all be the same one.
@@ -344,7 +396,12 @@ fn read_plan(path: &Path) -> Result<Vec<PlanStep>> {
     })
 }
 
-fn describe(outcome: &EditOutcome, notes: &[String], milliseconds: f64) -> String {
+fn describe(
+    outcome: &EditOutcome,
+    notes: &[String],
+    verdict: Option<f64>,
+    milliseconds: f64,
+) -> String {
     let mut text = String::new();
     for note in notes {
         text += &format!("note: {note}\n");
@@ -364,6 +421,9 @@ fn describe(outcome: &EditOutcome, notes: &[String], milliseconds: f64) -> Strin
                 step.col + 1
             ),
         };
+    }
+    if let Some(verdict) = verdict {
+        text += &format!("right with {:.0} %, says the model's verifier\n", 100.0 * verdict);
     }
     text + &format!(
         "{} of {} pixels outside the edit changed; {} tokens, {milliseconds:.0} ms\n",

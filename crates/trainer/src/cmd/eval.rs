@@ -53,7 +53,8 @@ pub(crate) struct Args {
     /// 0 takes the likeliest token, 1 samples from the model.
     #[arg(long, default_value_t = 0.0)]
     temperature: f32,
-    /// Also score the best of N sampled candidates, chosen by the oracle (scenes).
+    /// Also score the best of N sampled candidates: chosen by their likelihood, by the model's own verifier where it
+    /// has one, and by the oracle, which knows (scenes).
     #[arg(long, value_name = "N", default_value_t = 1)]
     best_of: u64,
     /// Who says what is right [default: the oracle for scenes; public benches have none and are measured against

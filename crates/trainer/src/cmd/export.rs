@@ -12,7 +12,7 @@ use earl_model::checkpoint::bundle::{Packed, pack};
 use earl_model::checkpoint::known::KnownAnswer;
 use earl_model::checkpoint::quantize::Dtype;
 use earl_model::checkpoint::safetensors;
-use earl_model::editor::VISION_PREFIX;
+use earl_model::editor::{VERIFIER_PREFIX, VISION_PREFIX};
 use earl_model::emu3::Precision;
 use earl_model::{EditRequest, Editor, Mode, Seed};
 use earl_scenes::{Split, example, render};
@@ -216,7 +216,7 @@ fn dtype(quant: Quant, name: &str, shape: &[usize]) -> Dtype {
     let matrix = name.ends_with(".weight");
     match quant {
         Quant::F32 => Dtype::F32,
-        _ if shape.len() < 2 => Dtype::F32,
+        _ if shape.len() < 2 || name.starts_with(VERIFIER_PREFIX) => Dtype::F32,
         _ if name.starts_with(VISION_PREFIX) => Dtype::F16,
         Quant::F16 => Dtype::F16,
         Quant::Q4 | Quant::Mixed if matrix => Dtype::Q4,

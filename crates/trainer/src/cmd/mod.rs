@@ -12,6 +12,7 @@ pub(crate) mod rl;
 pub(crate) mod scenes;
 pub(crate) mod sft;
 pub(crate) mod tok;
+pub(crate) mod verifier;
 
 use crate::config::RunConfig;
 use crate::run_dir::RunDir;

@@ -19,6 +19,7 @@ pub(crate) mod stats;
 use anyhow::{Result, bail};
 use earl_model::batch::{Draw, Prompt, Written, write_programs};
 use earl_model::compose::{self, Composed};
+use earl_model::verifier::read;
 use earl_model::{CodeGrid, Editor, Mode, ModelError, Seed};
 use earl_scenes::{Example, Op, Score, judge, render};
 use image::RgbImage;
@@ -52,10 +53,12 @@ pub(crate) struct Row {
     pub seed: u64,
     /// The edit's score.
     pub score: Score,
-    /// Success of the best of N candidates, by the oracle's overall score.
-    pub best_of: Option<bool>,
-    /// Overall score of the best of N candidates.
-    pub best_overall: Option<f32>,
+    /// The best of N candidates, by the oracle's overall score.
+    pub best_by_oracle: Option<Best>,
+    /// The likeliest of N candidates.
+    pub best_by_likelihood: Option<Best>,
+    /// That of N candidates which the model's own verifier holds for likeliest right; none without one.
+    pub best_by_verifier: Option<Best>,
     /// Overall score of the source, copied.
     pub copy: Score,
     /// Score of the true edit.
@@ -75,6 +78,15 @@ pub(crate) struct Row {
     /// Source, result and true edit.
     #[serde(skip)]
     pub pictures: [RgbImage; 3],
+}
+
+/// How one of several candidates did.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Best {
+    /// Is it right?
+    pub success: bool,
+    /// Its overall score.
+    pub overall: f32,
 }
 
 /// Forward passes that read the picture and the sentence; each free choice takes one more.
@@ -117,6 +129,8 @@ fn chunk_rows(
     let warm = if settings.temperature > 0.0 { settings.temperature } else { 1.0 };
     let candidates = if settings.best_of > 1 { settings.best_of } else { 0 };
     let tried = write(editor, &prompts, settings, candidates, warm)?;
+    let known: Vec<&Case> = cases.iter().filter(|case| case.prompt.is_ok()).collect();
+    let tried = judged(editor, &known, &prompts, &tried)?;
     let mut written = edits.into_iter();
     let mut tried = tried.chunks(candidates.max(1) as usize);
     let row = |case: Case| {
@@ -152,6 +166,51 @@ fn write(
     Ok(pollster::block_on(written)?)
 }
 
+/// One of several edits of an example.
+struct Candidate {
+    score: Score,
+    log_prob: f64,
+    /// How likely it is right, as the model's own verifier says; NaN without one.
+    verdict: f64,
+}
+
+/// The candidates of each case, judged by the oracle and by the model itself.
+fn judged(
+    editor: &Editor,
+    cases: &[&Case<'_>],
+    prompts: &[Prompt],
+    tried: &[Written],
+) -> Result<Vec<Candidate>> {
+    let each = tried.len() / cases.len().max(1);
+    let composed = |(at, written): (usize, &Written)| cases[at / each].composed(written);
+    let composed = tried.iter().enumerate().map(composed).collect::<Result<Vec<_>>>()?;
+    let verdicts = match editor.verifier().filter(|_| !tried.is_empty()) {
+        Some(verifier) => {
+            let edits = composed.iter().enumerate().map(|(at, made)| (at / each, &made.codes));
+            let edits: Vec<_> = edits.collect();
+            let read = read(editor.lm(), editor.vocabulary(), prompts, &edits);
+            let read = pollster::block_on(read)?;
+            read.iter().map(|cells| verifier.verdict(cells)).collect()
+        }
+        None => vec![f64::NAN; tried.len()],
+    };
+    let candidates = tried.iter().zip(&composed).zip(verdicts).enumerate();
+    Ok(candidates
+        .map(|(at, ((written, composed), verdict))| Candidate {
+            score: cases[at / each].score(&composed.picture),
+            log_prob: written.choices.iter().map(|choice| choice.log_prob).sum(),
+            verdict,
+        })
+        .collect())
+}
+
+/// The first of the candidates that are highest; `None` if nothing is known of them.
+fn pick(tried: &[Candidate], by: fn(&Candidate) -> f64) -> Option<Best> {
+    let known = tried.iter().filter(|candidate| !by(candidate).is_nan());
+    let best = known.reduce(|best, next| if by(next) > by(best) { next } else { best });
+    best.map(|Candidate { score, .. }| Best { success: score.success, overall: score.overall })
+}
+
 /// An example, ready to be edited and judged.
 struct Case<'a> {
     editor: &'a Editor,
@@ -176,11 +235,10 @@ impl<'a> Case<'a> {
     }
 
     /// The row of a written edit (none if the sentence is not understood) and its rival candidates.
-    fn row(self, edit: Option<Written>, tried: &[Written]) -> Result<Row> {
+    fn row(self, edit: Option<Written>, tried: &[Candidate]) -> Result<Row> {
         let edited = edit.as_ref().map(|written| self.composed(written)).transpose()?;
         let result = edited.as_ref().map_or(&self.source, |edited| &edited.picture);
         let score = if edited.is_some() { self.score(result) } else { Score::failed() };
-        let best = (self.settings.best_of > 1).then(|| self.best(tried)).transpose()?;
         let example = self.example;
         let target = render(&example.target, example.style);
         let tokenizer = self.editor.tokenizer();
@@ -194,8 +252,12 @@ impl<'a> Case<'a> {
             instruction: example.instruction.clone(),
             seed: self.settings.seed,
             score,
-            best_of: best.as_ref().map(|best| best.success),
-            best_overall: best.map(|best| best.overall),
+            best_by_oracle: pick(tried, |Candidate { score, .. }| {
+                // Of equal scores, a right edit's comes first.
+                f64::from(score.overall) + if score.success { 1e-9 } else { 0.0 }
+            }),
+            best_by_likelihood: pick(tried, |candidate| candidate.log_prob),
+            best_by_verifier: pick(tried, |candidate| candidate.verdict),
             copy: self.judged(&self.source, None),
             truth: self.judged(&target, None),
             round_trip: self.judged(&back, Some(&self.reference)),
@@ -228,16 +290,6 @@ impl<'a> Case<'a> {
     /// the tokenizer loses outside the edit is not the edit's fault.
     fn score(&self, picture: &RgbImage) -> Score {
         self.judged(picture, (self.settings.mode != Mode::Local).then_some(&self.reference))
-    }
-
-    /// The best of some candidates by overall score.
-    fn best(&self, tried: &[Written]) -> Result<Score> {
-        let better = |a: Score, b: Score| {
-            if (b.overall, b.success) > (a.overall, a.success) { b } else { a }
-        };
-        tried.iter().try_fold(Score::failed(), |best, written| {
-            Ok(better(best, self.score(&self.composed(written)?.picture)))
-        })
     }
 }
 

@@ -1,10 +1,10 @@
 //! The figures of an evaluation, as `eval --json` prints them and as a table for people.
 
-use super::Row;
 use super::compare::{Scores, per_example};
 use super::measured::Measured;
 use super::similarity::Similarity;
 use super::stats::{Mean, mean};
+use super::{Best, Row};
 use crate::judge::Verdict;
 use crate::rl::verify::RIGHT_FROM;
 use serde::Serialize;
@@ -287,6 +287,9 @@ fn by_op(rows: &[Measured]) -> BTreeMap<&'static str, ByOp> {
     groups.into_iter().map(|(op, rows)| (op, figures(rows))).collect()
 }
 
+/// How one of several candidates did, by what picked it.
+type Pick = fn(&Row) -> Option<Best>;
+
 fn baselines(rows: &[Measured], best_of: u64) -> BTreeMap<String, Baseline> {
     let of = |score: fn(&Row) -> &earl_scenes::Score| Baseline {
         success: plain_mean(rows.iter().map(|measured| share(score(&measured.row).success))),
@@ -306,11 +309,21 @@ fn baselines(rows: &[Measured], best_of: u64) -> BTreeMap<String, Baseline> {
         ]);
     }
     if best_of > 1 {
-        let best = Baseline {
-            success: plain_mean(rows.iter().filter_map(|m| m.row.best_of).map(share)),
-            overall: plain_mean(rows.iter().filter_map(|m| m.row.best_overall).map(f64::from)),
-        };
-        found.insert(format!("best_of_{best_of}_by_oracle"), best);
+        let by: [(&str, Pick); 3] = [
+            ("likelihood", |row| row.best_by_likelihood),
+            ("verifier", |row| row.best_by_verifier),
+            ("oracle", |row| row.best_by_oracle),
+        ];
+        for (name, best) in by {
+            let best = || rows.iter().filter_map(move |measured| best(&measured.row));
+            if best().next().is_some() {
+                let baseline = Baseline {
+                    success: plain_mean(best().map(|best| share(best.success))),
+                    overall: plain_mean(best().map(|best| f64::from(best.overall))),
+                };
+                found.insert(format!("best_of_{best_of}_by_{name}"), baseline);
+            }
+        }
     }
     found
 }

@@ -78,9 +78,11 @@ impl Stage {
         match (self.verb, &self.config, &self.from) {
             (Verb::Export, None, Some(_))
             | (Verb::Tok, Some(_), None)
-            | (Verb::Sft | Verb::Rl, Some(_), _) => {}
+            | (Verb::Sft | Verb::Rl, Some(_), _)
+            | (Verb::Verifier, Some(_), Some(_)) => {}
             (Verb::Export, ..) => bail!("an `export` needs `from`, and takes no `config`"),
             (Verb::Tok, ..) => bail!("a `tok` needs `config`, and takes no `from`"),
+            (Verb::Verifier, ..) => bail!("a `verifier` needs `config` and `from`"),
             (Verb::Sft | Verb::Rl, ..) => bail!("it needs `config`"),
         }
         if self.tokenizer.is_some() && (self.verb != Verb::Sft || self.from.is_some()) {
@@ -102,6 +104,8 @@ pub(crate) enum Verb {
     Sft,
     /// Training by rewards.
     Rl,
+    /// A model's own verifier.
+    Verifier,
     /// A bundle.
     Export,
 }
@@ -110,7 +114,7 @@ impl Verb {
     /// Does it take steps, which a later call goes on with?
     #[must_use]
     pub(crate) fn trains(self) -> bool {
-        matches!(self, Self::Sft | Self::Rl)
+        matches!(self, Self::Sft | Self::Rl | Self::Verifier)
     }
 
     /// As on the command line.
@@ -120,6 +124,7 @@ impl Verb {
             Self::Tok => "tok",
             Self::Sft => "sft",
             Self::Rl => "rl",
+            Self::Verifier => "verifier",
             Self::Export => "export",
         }
     }

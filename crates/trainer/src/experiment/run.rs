@@ -100,7 +100,7 @@ fn finished(stage: &Stage, folder: &Path) -> Result<bool> {
     let written_last = match stage.verb {
         Verb::Tok => "tokenizer.json",
         Verb::Export => "manifest.json",
-        Verb::Sft | Verb::Rl => "weights/model.safetensors",
+        Verb::Sft | Verb::Rl | Verb::Verifier => "weights/model.safetensors",
     };
     if !folder.join(written_last).is_file() {
         return Ok(false);
@@ -110,7 +110,11 @@ fn finished(stage: &Stage, folder: &Path) -> Result<bool> {
     }
     let run = RunDir::open(folder)?;
     let config = RunConfig::parse(&run.config()?)?;
-    let last = if stage.verb == Verb::Rl { config.rl.iterations } else { config.sft.steps };
+    let last = match stage.verb {
+        Verb::Rl => config.rl.iterations,
+        Verb::Verifier => config.verifier.steps,
+        _ => config.sft.steps,
+    };
     let latest = std::fs::read_to_string(run.path("latest")).unwrap_or_default();
     Ok(latest.trim().parse() == Ok(last))
 }

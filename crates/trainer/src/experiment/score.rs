@@ -55,8 +55,8 @@ pub(crate) fn score(
     let line = |row: crate::eval::Row| Line {
         id: row.id,
         op: row.op.name().to_owned(),
-        success: row.best_of.unwrap_or(row.score.success),
-        overall: f64::from(row.best_overall.unwrap_or(row.score.overall)),
+        success: row.best_by_oracle.map_or(row.score.success, |best| best.success),
+        overall: f64::from(row.best_by_oracle.map_or(row.score.overall, |best| best.overall)),
         outside_changed: row.score.outside_changed,
         tokens: row.tokens,
     };

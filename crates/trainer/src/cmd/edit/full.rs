@@ -58,9 +58,10 @@ pub(super) fn check(args: &Args) -> Result<()> {
         let problem = "`--plan` needs boxes, which published models were not trained to write";
         return Err(hint::error(problem, "leave it out; `--region` says where to edit"));
     }
-    if args.candidates > 1 {
+    if args.candidates > 1 || args.rank.is_some() {
         let problem = "a published model writes one candidate";
-        return Err(hint::error(problem, "leave `--candidates` out; try other seeds one by one"));
+        let fix = "leave `--candidates` and `--rank` out; try other seeds one by one";
+        return Err(hint::error(problem, fix));
     }
     if !AREAS.contains(&args.area) {
         let problem = format!("`--area` {} is not in {AREAS:?}", args.area);

@@ -1,0 +1,204 @@
+//! `trainer verifier`: the run around a model's own verifier.
+
+use super::{new_run, open_run};
+use crate::config::RunConfig;
+use crate::device::DeviceName;
+use crate::interrupt;
+use crate::progress::Progress;
+use crate::rl::config::RlData;
+use crate::run_dir::{RunDir, write_file};
+use crate::store::{Stored, check_finite};
+use crate::verifier::batch::Batch;
+use crate::verifier::train::{Student, VerifierStep};
+use anyhow::{Context, Result, bail};
+use earl_model::Editor;
+use earl_model::checkpoint::{TensorMap, safetensors};
+use earl_model::editor::VERIFIER_PREFIX;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Flags of `verifier`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Configuration of the run (TOML).
+    #[arg(long, required_unless_present = "resume")]
+    config: Option<PathBuf>,
+    /// The model whose edits are to be told apart, and which reads them: a bundle, a run or a safetensors file.
+    #[arg(long, value_name = "MODEL", required_unless_present = "resume")]
+    init: Option<PathBuf>,
+    /// Folder of the new run [default: runs/verifier-<config>-N].
+    #[arg(long, conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Go on with this run from its newest whole checkpoint.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "init"])]
+    resume: Option<PathBuf>,
+    /// Steps of the run, instead of the configuration's.
+    #[arg(long, conflicts_with = "resume")]
+    steps: Option<u64>,
+    /// Seed of head, rollouts and scenes, instead of the configuration's.
+    #[arg(long, conflicts_with = "resume")]
+    seed: Option<u64>,
+    /// Where to train; rollouts are written there too.
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceName,
+    /// Print the last step's figures as one JSON object on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a checkpoint holds beside tensors.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    updates: u64,
+    edits: u64,
+    seconds: f64,
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Serialize)]
+struct Line<'a> {
+    step: u64,
+    edits_seen: u64,
+    seconds: f64,
+    #[serde(flatten)]
+    report: &'a VerifierStep,
+}
+
+/// The model within a run.
+const MODEL: &str = "weights/reference.safetensors";
+
+/// Trains a verifier, or goes on.
+///
+/// # Errors
+/// For a bad configuration or model, a folder that can't be written, or a loss that is no number.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    interrupt::listen()?;
+    let (run, config) = open_run(args.resume.as_deref(), || start(args))?;
+    let mut session = Session::open(args, run, &config)?;
+    session.train()?;
+    if args.json {
+        super::print_json(&session.summary())?;
+    }
+    Ok(())
+}
+
+fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
+    let (Some(path), Some(init)) = (&args.config, &args.init) else {
+        bail!("no configuration; pass `--config` and `--init`")
+    };
+    let mut config = RunConfig::read(path)?;
+    config.verifier.steps = args.steps.unwrap_or(config.verifier.steps);
+    if let Some(seed) = args.seed {
+        config.verifier.seed = seed;
+        config.verifier.data.seed = RlData::default().seed.wrapping_add(seed);
+    }
+    config.verifier.check()?;
+    let stored = Stored::read(init)?;
+    let mut tensors = stored.edit_tensors();
+    tensors.retain(|name, _| !name.starts_with(VERIFIER_PREFIX));
+    let facts = serde_json::json!({
+        "device": format!("{:?}", args.device), "seed": config.verifier.seed, "parent": init,
+        "parent_sha256": stored.sha256, "in_integers": stored.is_bundle,
+    });
+    let bytes = safetensors::write(&tensors, &serde_json::to_string(&stored.config)?)?;
+    let files: [(&str, &[u8]); 1] = [(MODEL, &bytes)];
+    Ok((new_run("verifier", path, args.out.as_deref(), &config, facts, &files)?, config))
+}
+
+struct Session<'a> {
+    run: RunDir,
+    config: &'a RunConfig,
+    model: Stored,
+    editor: Editor,
+    student: Student,
+    /// Steps done.
+    taken: u64,
+    state: State,
+    /// Steps done at the newest checkpoint.
+    saved: Option<u64>,
+    last: Option<VerifierStep>,
+}
+
+impl<'a> Session<'a> {
+    fn open(args: &Args, run: RunDir, config: &'a RunConfig) -> Result<Self> {
+        // A bundle's edits are those it makes everywhere, in integers: so are the readings.
+        let is_bundle = run.facts()?["in_integers"] == true;
+        let model = Stored { is_bundle, ..Stored::read(&run.path(MODEL))? };
+        let device = args.device.open()?;
+        let editor = model.editor(&device)?;
+        let (mut taken, mut state, mut saved) = (0, State::default(), None);
+        let (mut weights, mut kept) = (None, TensorMap::new());
+        if let Some(checkpoint) = run.load::<State>()? {
+            (taken, state, saved) = (checkpoint.step, checkpoint.state, Some(checkpoint.step));
+            weights = Some(safetensors::read(&checkpoint.model)?.0);
+            kept = safetensors::read(&checkpoint.optim)?.0;
+            eprintln!("going on from step {taken}");
+        }
+        run.truncate_metrics(taken)?;
+        let settings = config.verifier.clone();
+        let student = Student::new(settings, &device, state.updates, weights.as_ref(), kept)?;
+        Ok(Self { run, config, model, editor, student, taken, state, saved, last: None })
+    }
+
+    fn train(&mut self) -> Result<()> {
+        let config = &self.config.verifier;
+        let mut progress = Progress::new("verifier", self.taken, config.steps);
+        while self.taken < config.steps {
+            let step = self.taken;
+            let report = self
+                .step(step)
+                .with_context(|| format!("at step {step}; {}", self.run.last_good()))?;
+            let (edits_seen, seconds) = (self.state.edits, self.state.seconds);
+            self.run.log(&Line { step, edits_seen, seconds, report: &report })?;
+            progress.step(step + 1, &report.line());
+            self.last = Some(report);
+            if (step + 1).is_multiple_of(config.checkpoint_every) || interrupt::asked() {
+                self.save()?;
+            }
+            if interrupt::asked() {
+                let run = self.run.path("");
+                eprintln!("stopped; go on with `trainer verifier --resume {}`", run.display());
+                return Ok(());
+            }
+        }
+        self.save()
+    }
+
+    fn step(&mut self, step: u64) -> Result<VerifierStep> {
+        let start = Instant::now();
+        let batch = Batch::make(&self.editor, &self.config.verifier, step)?;
+        self.state.edits += batch.edits.len() as u64;
+        let report = self.student.step(batch)?;
+        self.state.updates = self.student.updates();
+        self.taken = step + 1;
+        self.state.seconds += start.elapsed().as_secs_f64();
+        Ok(report)
+    }
+
+    /// A checkpoint, and the model with its verifier.
+    fn save(&mut self) -> Result<()> {
+        let config = serde_json::to_string(&self.model.config)?;
+        let (weights, kept) = self.student.checkpoint()?;
+        let taken = self.taken;
+        check_finite(&weights)
+            .with_context(|| format!("after step {taken}; {}", self.run.last_good()))?;
+        if self.saved.replace(taken) != Some(taken) {
+            let own = safetensors::write(&weights, &config)?;
+            let kept = safetensors::write(&kept, &config)?;
+            self.run.save(taken, &self.state, &own, &kept)?;
+        }
+        let mut usable = self.model.tensors.clone();
+        usable.extend(weights);
+        let usable = safetensors::write(&usable, &config)?;
+        write_file(&self.run.path("weights/model.safetensors"), &usable)
+    }
+
+    fn summary(&self) -> serde_json::Value {
+        serde_json::json!({
+            "run": self.run.path(""), "step": self.taken,
+            "steps": self.config.verifier.steps, "edits": self.state.edits,
+            "seconds": self.state.seconds, "last": self.last,
+        })
+    }
+}
