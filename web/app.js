@@ -5,7 +5,7 @@
  * @typedef {import("./types").PlanStep} PlanStep
  * @typedef {import("./archive.js").Entry & { rgba: Uint8ClampedArray<ArrayBuffer>, scene: SceneState | null, png: Uint8Array<ArrayBuffer> | null,
  *   edit: import("./view.js").Told & { instruction: string, tokens: string[], before: Uint8ClampedArray<ArrayBuffer>, settings: Settings } | null }} Picture
- * @typedef {{ mode: import("./types").Mode, seed: number, temperature: number, plan?: PlanStep[] }} Settings
+ * @typedef {{ mode: import("./types").Mode, seed: number, temperature: number, candidates: number, plan?: PlanStep[] }} Settings
  */
 import { Composer } from "./composer.js";
 import { EarlError, createEditor } from "./api.js";
@@ -15,10 +15,13 @@ import { SETTINGS, compared, exampleOf } from "./examples.js";
 import { installWorker, listenToStorage } from "./install.js";
 import { planBoxes, withBoxAt } from "./plan.js";
 import { Refused, fit, pngOf } from "./picture.js";
+import { percent } from "./result.js";
 import { samples, sceneOf } from "./samples.js";
 import { Drawings, SIDE, carryOut, randomScene, suggestions } from "./scene.js";
 import { Stage, element, facts, listenForDrops } from "./view.js";
 
+/** Temperature of another seed and of several candidates, where none is set: at 0 all would be alike. */
+const WARM = 0.7;
 /** A generous guess of an edit's tokens, for the progress bar. @type {Record<string, number>} */
 const TOKENS = { local: 40, full: 66, think: 80 };
 
@@ -256,7 +259,7 @@ class App {
     const seed = element("seed", HTMLInputElement);
     const temperature = element("temperature", HTMLInputElement);
     seed.value = String((Number(seed.value) + 1) % 4294967296);
-    if (Number(temperature.value) === 0) temperature.value = "0.7";
+    if (Number(temperature.value) === 0) temperature.value = String(WARM);
     const instruction = this.#picture?.edit?.instruction ?? this.#lastInstruction;
     this.#go(this.#at - 1);
     this.#run(instruction);
@@ -303,10 +306,12 @@ class App {
 
   /** What the settings say. @returns {Settings} */
   #settings() {
+    const candidates = Number(element("candidates", HTMLSelectElement).value);
     return {
       mode: /** @type {import("./types").Mode} */ (element("mode", HTMLSelectElement).value),
       seed: Number(element("seed", HTMLInputElement).value) || 0,
-      temperature: Number(element("temperature", HTMLInputElement).value) || 0,
+      temperature: Number(element("temperature", HTMLInputElement).value) || (candidates > 1 ? WARM : 0),
+      candidates,
     };
   }
 
@@ -332,8 +337,9 @@ class App {
         image: new ImageData(picture.rgba, SIDE, SIDE), instruction, ...settings,
         signal: running.signal,
         onToken: (token) => {
-          this.#progress.value = Math.min(0.97, (token.index + 1) / (TOKENS[settings.mode] ?? 40));
           this.#status.textContent = `Token ${token.index + 1}: ${token.label}`;
+          if (token.candidate > 0) return;
+          this.#progress.value = Math.min(0.97, (token.index + 1) / (TOKENS[settings.mode] ?? 40));
           tokens.push(token.label);
           this.#stage.token(token);
           for (const cell of token.previews) this.#stage.paintCell(cell);
@@ -357,12 +363,13 @@ class App {
     const kept = outside.pixels === 0 ? "The whole picture belongs to the edit"
       : `${outside.changed} of ${outside.pixels.toLocaleString("en")} pixels outside the edit changed`;
     const runs = this.info?.backend === "webgpu" ? "WebGPU" : "the CPU";
+    const best = result.verdict === undefined ? "" : `; best of ${settings.candidates}, right with ${percent(result.verdict)} as the model sees it`;
     this.#push({
       rgba: result.canvas.edited,
       scene: picture.scene && carryOut(this.drawings.world, picture.scene, result.plan),
       png,
       edit: { instruction, settings, plan: result.plan, before: result.canvas.source, tokens, summary: kept, kept: outside.changed === 0,
-        cost: `${result.stats.tokens} tokens in ${Math.round(result.stats.milliseconds).toLocaleString("en")} ms on ${runs}, in this tab` },
+        cost: `${result.stats.tokens} tokens in ${Math.round(result.stats.milliseconds).toLocaleString("en")} ms on ${runs}, in this tab${best}` },
     });
     const notes = result.notes.length > 0 ? `The picture was ${result.notes.join("; ")}.` : "";
     const doubt = result.doubt === "" ? "" : sentenceOf(result.doubt);

@@ -26,17 +26,18 @@ export function identity() {
 }
 
 /**
- * Ids of those that go so that the limits hold: the oldest leaf first, never the one at hand; a root without children is a leaf too.
+ * Ids of those that go so that the limits hold: the oldest leaf first, never the one at hand nor what it was made from; a root without children is a leaf too.
  * @param {Entry[]} entries oldest first @param {string | null} at
  */
 export function surplus(entries, at) {
   const left = [...entries];
+  const kept = [at, entries.find(({ id }) => id === at)?.parent];
   /** @type {string[]} */
   const gone = [];
   while (left.length > LIMITS.nodes || left.reduce((sum, { bytes }) => sum + bytes, 0) > LIMITS.bytes) {
     const parents = new Set(left.map(({ parent }) => parent));
-    // A single line has no leaf but the picture at hand: then its oldest picture goes.
-    const oldest = left.find(({ id }) => !parents.has(id) && id !== at) ?? left.find(({ id }) => id !== at);
+    // A single line has no leaf but the picture at hand: then its oldest picture goes. One edit can always be undone.
+    const oldest = left.find(({ id }) => !parents.has(id) && !kept.includes(id)) ?? left.find(({ id }) => !kept.includes(id));
     if (!oldest) break;
     left.splice(left.indexOf(oldest), 1);
     gone.push(oldest.id);

@@ -81,6 +81,7 @@ function listen() {
     editor.maps = !editor.maps;
     element("maps", HTMLElement).setAttribute("aria-pressed", String(editor.maps));
   });
+  element("candidates", HTMLSelectElement).addEventListener("change", (event) => (editor.candidates = Number(/** @type {HTMLSelectElement} */ (event.currentTarget).value)));
   on("test", runTest);
   listenToStorage((keep) => (editor.history = keep ? "on" : "off"));
 }

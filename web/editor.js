@@ -233,7 +233,8 @@ export class Editor extends EventTarget {
       },
     });
     const run = async () => {
-      const settings = checkEdit(options, this.#model.manifest.model.tier);
+      const { model, tensors } = this.#model.manifest;
+      const settings = checkEdit(options, model.tier, tensors.some(({ name }) => name.startsWith("verifier.")));
       await this.#inTurn(options.signal, async (signal) => {
         const picture = await readImage(options.image, signal);
         const own = (job = new Job(settings, options, stream));

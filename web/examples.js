@@ -8,7 +8,7 @@ import { fetchBytes } from "./fetching.js";
 
 const FOLDER = new URL("./gallery/", import.meta.url);
 /** How every edit of the gallery was made. */
-export const SETTINGS = /** @type {const} */ ({ mode: "local", seed: 0, temperature: 0 });
+export const SETTINGS = /** @type {const} */ ({ mode: "local", seed: 0, temperature: 0, candidates: 1 });
 
 /** The example that a link's fragment names, null if none. @param {string} fragment @returns {Promise<Example | null>} */
 export async function exampleOf(fragment) {

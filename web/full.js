@@ -33,7 +33,7 @@ export async function runFull(wasm, model, input, options, tell) {
     return untouched(picture);
   }));
   const facts = {
-    ...made, doubt: "", plan: [], outside: { pixels: 0, changed: 0 }, putBack: false, program: made.codes, tokens: made.codes.length, forwards: made.passes ?? choices, logProb: NaN,
+    ...made, doubt: "", plan: [], outside: { pixels: 0, changed: 0 }, putBack: false, program: made.codes, tokens: made.codes.length, forwards: made.passes ?? choices, logProb: NaN, verdict: undefined,
     milliseconds: performance.now() - start,
   };
   const ran = ranOf(job, 0, seed, facts, (weight) => overlay(picture, made.scaled, weight), stopped);

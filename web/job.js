@@ -4,7 +4,7 @@
  * @typedef {import("./types").Ran} Ran
  */
 import { failure } from "./errors.js";
-import { candidateOf, mapsOf, resultOf } from "./result.js";
+import { candidateOf, mapsOf, resultOf, scoreOf } from "./result.js";
 
 /** Options of an edit without its first candidates. @param {import("./types").RunOptions} options @param {number} count @returns {import("./types").RunOptions} */
 export const fromCandidate = (options, count) => (count === 0 ? options : {
@@ -101,7 +101,7 @@ export class Job {
       for (const [name, count] of Object.entries({ tokens, forwards, milliseconds, guarded, ...device })) stats[/** @type {keyof typeof stats} */ (name)] += count;
     }
     const order = this.#done;
-    if (this.settings.rank !== "none") order.sort((a, b) => b.ran.logProb - a.ran.logProb || a.at - b.at);
+    if (this.settings.rank !== "none") order.sort((a, b) => scoreOf(b.ran) - scoreOf(a.ran) || a.at - b.at);
     const { stopped } = this;
     const kept = stopped ?? order[0]?.ran;
     if (!kept || !this.info) throw failure("E_STATE", "the edit gave no result");

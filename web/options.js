@@ -75,8 +75,8 @@ function seedText(seed) {
   return String(seed);
 }
 
-/** Every option of an edit with its value, ready for the worker. @param {import("./types").EditOptions} options @param {string} tier of the model @returns {import("./types").RunOptions} */
-export function checkEdit(options, tier) {
+/** Every option of an edit with its value, ready for the worker. @param {import("./types").EditOptions} options @param {string} tier of the model @param {boolean} verifies Has it a verifier? @returns {import("./types").RunOptions} */
+export function checkEdit(options, tier, verifies) {
   checkNames(options, EDIT);
   checkTier(options, tier);
   if (options.image === undefined) throw failure("E_OPTION", "option `image` is missing");
@@ -94,7 +94,7 @@ export function checkEdit(options, tier) {
   oneOf("steer", options.steer, [true, false]);
   inRange("topK", options.topK, 1, MAX_TOP_K, true);
   inRange("candidates", options.candidates, 1, MAX_CANDIDATES, true);
-  if (options.rank === "verifier") throw failure("E_NO_VERIFIER", "this model has no verifier");
+  if (options.rank === "verifier" && !verifies) throw failure("E_NO_VERIFIER", "this model has no verifier");
   checkPlan(options.plan, options.mode);
   const candidates = options.candidates ?? 1;
   const region = options.region ?? null;
@@ -102,7 +102,7 @@ export function checkEdit(options, tier) {
   return {
     instruction: options.instruction, mode: modeOf(options, full), seed: seedText(options.seed ?? 0),
     temperature: options.temperature ?? (candidates > 1 ? WARM : 0), topK: options.topK ?? null, lock, steer: !full && region !== null && lock !== "none" && options.steer !== false, candidates,
-    rank: options.rank ?? "likelihood", paint: options.paint ?? "row", region, decided: [], candidate: 0, expect: null,
+    rank: options.rank ?? (verifies && candidates > 1 ? "verifier" : "likelihood"), paint: options.paint ?? "row", region, decided: [], candidate: 0, expect: null,
     plan: options.plan ? plainPlan(options.plan) : null, ahead: options.ahead ?? AHEAD.usual, area: options.area ?? (full ? AREA.usual : 0), onDevice: false, guard: 0,
   };
 }

@@ -5,9 +5,15 @@
  */
 import { small } from "./recipe.js";
 
+/** A probability for people. @param {number} share */
+export const percent = (share) => `${Math.round(100 * share)} %`;
+
+/** What candidates are ordered by. @param {Ran} ran */
+export const scoreOf = ({ verdict, logProb }) => verdict ?? logProb;
+
 /** @param {Ran} ran @param {number} index @returns {import("./types").Candidate} */
 export const candidateOf = (ran, index) => ({
-  index, seed: small(ran.seed), score: ran.logProb, image: ran.png,
+  index, seed: small(ran.seed), score: scoreOf(ran), image: ran.png,
   data: new ImageData(ran.rgba, ran.width, ran.height), recipe: ran.recipe,
   outside: ran.outside, plan: ran.plan, tokens: ran.program,
 });
@@ -18,7 +24,7 @@ export const resultOf = (info, ran, candidates) => ({
   data: new ImageData(ran.rgba, ran.width, ran.height),
   candidates, plan: ran.plan, recipe: ran.recipe, outside: ran.outside, determinism: ran.recipe.determinism, backend: info.backend,
   notes: ran.notes, doubt: ran.doubt, tokens: ran.program,
-  ...(ran.reasoning ? { reasoning: ran.reasoning } : {}),
+  ...(ran.reasoning ? { reasoning: ran.reasoning } : {}), ...(ran.verdict === undefined ? {} : { verdict: ran.verdict }),
   canvas: { side: info.canvas, patch: info.patch, width: info.canvas, height: info.canvas, ...ran.canvas, source: ran.source, edited: ran.edited },
   stats: { tokens: ran.tokens, forwards: ran.forwards, milliseconds: ran.milliseconds, logProb: ran.logProb },
 });

@@ -68,7 +68,7 @@ export async function imageHash(wasm, { width, height, rgba }) {
 async function candidate(job, model, at, referee) {
   const { options, picture, info, tell } = job;
   const seed = (BigInt(options.seed) + BigInt(at)) % 2n ** 64n;
-  const settings = { instruction: options.instruction, mode: options.mode, seed, temperature: options.temperature, plan: options.plan, within: options.within, topK: options.topK, ahead: options.ahead, decided: at === 0 ? options.decided : [] };
+  const settings = { instruction: options.instruction, mode: options.mode, seed, temperature: options.temperature, plan: options.plan, within: options.within, topK: options.topK, ahead: options.ahead, verify: options.rank === "verifier", decided: at === 0 ? options.decided : [] };
   const made = new Made(info);
   let guarded = 0;
   /** What the referee chose in place of the device's last token. @type {number | null} */
@@ -138,7 +138,7 @@ class Made {
   /** @param {number} milliseconds @returns {WasmEdited} */
   result(milliseconds) {
     return {
-      notes: [], doubt: "", plan: [], outside: { pixels: 0, changed: 0 }, putBack: false, tokens: this.program.length, forwards: this.forwards, logProb: this.logProb, milliseconds,
+      notes: [], doubt: "", plan: [], outside: { pixels: 0, changed: 0 }, putBack: false, tokens: this.program.length, forwards: this.forwards, logProb: this.logProb, verdict: undefined, milliseconds,
       program: this.program, source: new Uint8ClampedArray(this.edited.length), edited: this.edited,
     };
   }
@@ -168,7 +168,7 @@ export function ranOf(job, at, seed, edited, lay, stopped) {
   }
   return {
     seed, plan: plainPlan(edited.plan), program: edited.program, notes, doubt: edited.doubt, outside: outsideOf(job, edited, png, stopped),
-    image: job.image, tokens: edited.tokens, forwards: edited.forwards, milliseconds: edited.milliseconds, logProb: edited.logProb,
+    image: job.image, tokens: edited.tokens, forwards: edited.forwards, milliseconds: edited.milliseconds, logProb: edited.logProb, verdict: edited.verdict,
     width: picture.width, height: picture.height, rects: job.rects, png: new Blob([png], { type: "image/png" }), rgba, source: edited.source, edited: edited.edited, stopped, recipe, guarded: 0,
   };
 }

@@ -68,6 +68,7 @@ export interface EditOptions {
   topK?: number | undefined;
   /** 1 to 16, of a published model 1; candidate k runs with the seed `seed + k`. */
   candidates?: number | undefined;
+  /** What says which candidate is best: default the model's own verifier where it has one, else likelihood. `verifier` asks it for one candidate, too. */
   rank?: Rank | undefined;
   /** `row` sends rows as they are finished. */
   paint?: "row" | "final" | undefined;
@@ -120,6 +121,7 @@ export interface Recipe {
 /** A stopped edit, plain JSON: no pixels. Of a published model it holds no tokens, and going on begins anew. */
 export interface Checkpoint { recipe: Recipe; tokens: number[] }
 export interface Outside { pixels: number; changed: number }
+/** `score` is what `rank` orders by: how likely it is right (0 to 1), or its log-probability. */
 export interface Candidate { index: number; seed: number | string; score: number; image: Blob; data: ImageData; recipe: Recipe; outside: Outside; plan: Plan; tokens: number[] }
 /** One value a cell, row by row; NaN and 0 where no code was generated. */
 export interface Maps { rows: number; cols: number; entropy: Float32Array; changed: Uint8Array; accepted: Uint8Array; forced: Uint8Array }
@@ -146,6 +148,8 @@ export interface EditResult {
   notes: string[];
   /** What the plan speaks of and the picture does not seem to show. */
   doubt: string;
+  /** How likely the edit is right, 0 to 1, if the model's own verifier was asked. */
+  verdict?: number;
   /** Of a published model the codes of the picture it drew. */
   tokens: number[];
   /** What a published model said first, in mode `think`. */
@@ -225,7 +229,7 @@ export interface RunOptions {
 /** One candidate as the worker hands it over. */
 export interface Ran {
   seed: string; plan: Plan; program: number[]; notes: string[]; doubt: string; outside: Outside; image: string;
-  tokens: number; forwards: number; milliseconds: number; logProb: number; width: number; height: number; rects: Rect[] | "mask" | null;
+  tokens: number; forwards: number; milliseconds: number; logProb: number; verdict: number | undefined; width: number; height: number; rects: Rect[] | "mask" | null;
   /** Made in the worker, as copying it takes time. */
   png: Blob; rgba: Uint8ClampedArray<ArrayBuffer>; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>;
   stopped: boolean; recipe: Recipe;
@@ -260,7 +264,7 @@ export interface WasmToken {
 export interface WasmKnown { instruction: string; mode: Mode; temperature: number; sure: boolean }
 export interface WasmAgrees { tokens: boolean; pixels: boolean; exact: boolean; offBy: number | undefined }
 export interface WasmEdited {
-  notes: string[]; doubt: string; plan: PlanStep[]; outside: Outside; putBack: boolean; tokens: number; forwards: number; logProb: number;
+  notes: string[]; doubt: string; plan: PlanStep[]; outside: Outside; putBack: boolean; tokens: number; forwards: number; logProb: number; verdict: number | undefined;
   milliseconds: number; program: number[]; source: Uint8ClampedArray<ArrayBuffer>; edited: Uint8ClampedArray<ArrayBuffer>;
 }
 export interface WasmFullEdited {

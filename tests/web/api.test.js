@@ -349,7 +349,6 @@ describe("what an edit tells", () => {
     assert.deepEqual([...found.order].sort((a, b) => b.score - a.score || a.index - b.index), found.order);
     found.order.forEach(({ index }, at) => assert.equal(found.hashes[at], found.single[index], `candidate ${index}`));
     assert.equal(found.best, found.hashes[0]);
-    assert.equal((await fault('{ rank: "verifier", candidates: 2 }')).code, "E_NO_VERIFIER");
   });
 
   test("W3 codes read ahead or not, rows painted or not: the same tokens and the same file, with fewer passes", async () => {

@@ -1,5 +1,6 @@
 // @ts-check
 /** Rows of small pictures: the history and the candidates of an edit. */
+import { percent } from "../result.js";
 import { TEXTS, fill } from "./texts.js";
 
 /** @param {import("./view.js").View} view @param {import("./history.js").History} history @param {boolean} all @param {(id: string) => void} go */
@@ -13,10 +14,11 @@ export function showHistory(view, { nodes, current }, all, go) {
 
 /** @param {import("./view.js").View} view @param {import("./history.js").Node | null} node @param {(candidate: import("../types").Candidate) => void} choose */
 export function showCandidates(view, node, choose) {
-  const candidates = node?.result?.candidates ?? [];
+  const { candidates = [], verdict } = node?.result ?? {};
+  const label = verdict === undefined ? TEXTS.candidate : TEXTS.judged;
   const had = view.candidates.contains(/** @type {ShadowRoot} */ (view.candidates.getRootNode()).activeElement);
   view.candidates.replaceChildren(...(candidates.length < 2 ? [] : candidates).map((candidate) =>
-    view.thumbnail("candidate", fill(TEXTS.candidate, { number: candidate.index + 1 }), candidate.data, candidate.recipe.seed === node?.recipe?.seed, () => choose(candidate))));
+    view.thumbnail("candidate", fill(label, { number: candidate.index + 1, percent: percent(candidate.score) }), candidate.data, candidate.recipe.seed === node?.recipe?.seed, () => choose(candidate))));
   if (had) focusChosen(view.candidates);
 }
 

@@ -39,6 +39,7 @@ export const TEXTS = {
   restored: "This picture holds a recipe: {instruction}. Run it on the picture it was made from.",
   required: "Edit the picture first.",
   candidate: "Candidate {number}",
+  judged: "Candidate {number}: right with {percent}",
   unkept: "The history can't be stored or deleted here; what is shown lasts as long as this page.",
 };
 
