@@ -214,6 +214,8 @@ export interface RunOptions {
   steer: boolean;
   /** If so, the cells of the canvas that may change, row by row: the worker finds them. */
   within?: boolean[] | null;
+  /** Is the model's verifier asked? The worker tells it from `rank`. */
+  verify?: boolean;
   /** Given, not the model's own. */
   plan: Plan | null;
   ahead: number;

@@ -10,6 +10,7 @@ use super::verify::{Asked, Reward};
 use crate::hint;
 use anyhow::{Context, Result, bail, ensure};
 use earl_model::batch::{Choice, Draw, Prompt, Written, write_programs};
+use earl_model::compose::Composed;
 use earl_model::sequence::{Expect, Grammar, Vocabulary};
 use earl_model::{Editor, Mode, Seed, TokenId};
 use earl_scenes::{Example, render, scene_edits};
@@ -287,18 +288,27 @@ impl Rollouts {
         Ok(Self { cases, groups, written, given })
     }
 
-    /// The picture of every rollout, in order.
+    /// What every rollout makes of its source, in order.
     ///
     /// # Errors
     /// If a program is none of the grammar's.
-    pub(crate) fn pictures(&self, editor: &Editor, mode: Mode) -> Result<Vec<RgbImage>> {
-        let picture = |(at, written): (usize, &Written)| {
+    pub(crate) fn composed(&self, editor: &Editor, mode: Mode) -> Result<Vec<Composed>> {
+        let composed = |(at, written): (usize, &Written)| {
             let case = self.case(at);
             let composed =
                 editor.compose(&case.picture, &case.prompt.source, mode, &written.program);
-            Ok(composed.with_context(|| format!("rollout {at}"))?.1.picture)
+            Ok(composed.with_context(|| format!("rollout {at}"))?.1)
         };
-        self.written.par_iter().enumerate().map(picture).collect()
+        self.written.par_iter().enumerate().map(composed).collect()
+    }
+
+    /// The picture of every rollout, in order.
+    ///
+    /// # Errors
+    /// As [`Rollouts::composed`].
+    pub(crate) fn pictures(&self, editor: &Editor, mode: Mode) -> Result<Vec<RgbImage>> {
+        let composed = self.composed(editor, mode)?;
+        Ok(composed.into_iter().map(|composed| composed.picture).collect())
     }
 
     /// What a verifier is asked; `first` is the number of the first rollout in the run.

@@ -86,7 +86,8 @@ pub(crate) struct Oracle<'a> {
 }
 
 impl Oracle<'_> {
-    fn reward(&self, case: &Case, picture: &RgbImage) -> Reward {
+    /// The reward of one edit.
+    pub(crate) fn reward(&self, case: &Case, picture: &RgbImage) -> Reward {
         let tokenizer = self.editor.tokenizer();
         let whole = self.mode != Mode::Local;
         let reference = whole.then(|| compose::paint(tokenizer, &case.prompt.source));

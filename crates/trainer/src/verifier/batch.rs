@@ -8,7 +8,7 @@ use earl_model::batch::Prompt;
 use earl_model::compose;
 use earl_model::verifier::{CellFacts, read};
 use earl_model::{CodeGrid, Editor, Mode};
-use earl_scenes::{judge, render};
+use earl_scenes::render;
 use rayon::prelude::*;
 
 /// A judged edit as the verifier sees it.
@@ -66,12 +66,7 @@ impl Batch {
 
 /// Every edit of a step, judged.
 fn edits(editor: &Editor, rollouts: &Rollouts, mode: Mode) -> Result<Vec<Edit>> {
-    let compose = |at: usize| {
-        let (case, written) = (rollouts.case(at), &rollouts.written[at]);
-        Ok(editor.compose(&case.picture, &case.prompt.source, mode, &written.program)?.1)
-    };
-    let composed =
-        (0..rollouts.written.len()).into_par_iter().map(compose).collect::<Result<Vec<_>>>()?;
+    let composed = rollouts.composed(editor, mode)?;
     let pictures: Vec<_> = composed.iter().map(|composed| composed.picture.clone()).collect();
     let asked = rollouts.asked(&pictures, 0);
     let rewards = Oracle { editor, mode }.rewards(&asked.iter().collect::<Vec<_>>());
@@ -95,11 +90,9 @@ fn edits(editor: &Editor, rollouts: &Rollouts, mode: Mode) -> Result<Vec<Edit>> 
 fn truth(editor: &Editor, case: &Case) -> Result<Edit> {
     let (tokenizer, example) = (editor.tokenizer(), &case.example);
     let codes = tokenizer.encode(&render(&example.target, example.style))?;
-    let picture = compose::paint(tokenizer, &codes);
-    let reference = compose::paint(tokenizer, &case.prompt.source);
-    let (scene, check) = (&example.scene, &example.check);
-    let score = judge(&case.picture, &picture, Some(&reference), scene, check, example.style);
-    Ok(Edit { codes, right: score.success, log_prob: f64::NAN })
+    let oracle = Oracle { editor, mode: Mode::Full };
+    let right = oracle.reward(case, &compose::paint(tokenizer, &codes)).success;
+    Ok(Edit { codes, right, log_prob: f64::NAN })
 }
 
 /// What the decoder makes of some prompts' edits.
