@@ -13,6 +13,7 @@ import { Archive, LIMITS, identity, treeName } from "./archive.js";
 import { toldBy } from "./download.js";
 import { SETTINGS, compared, exampleOf } from "./examples.js";
 import { installWorker, listenToStorage } from "./install.js";
+import { WARM } from "./options.js";
 import { planBoxes, withBoxAt } from "./plan.js";
 import { Refused, fit, pngOf } from "./picture.js";
 import { percent } from "./result.js";
@@ -20,8 +21,6 @@ import { samples, sceneOf } from "./samples.js";
 import { Drawings, SIDE, carryOut, randomScene, suggestions } from "./scene.js";
 import { Stage, element, facts, listenForDrops } from "./view.js";
 
-/** Temperature of another seed and of several candidates, where none is set: at 0 all would be alike. */
-const WARM = 0.7;
 /** A generous guess of an edit's tokens, for the progress bar. @type {Record<string, number>} */
 const TOKENS = { local: 40, full: 66, think: 80 };
 

@@ -36,8 +36,8 @@ export function surplus(entries, at) {
   const gone = [];
   while (left.length > LIMITS.nodes || left.reduce((sum, { bytes }) => sum + bytes, 0) > LIMITS.bytes) {
     const parents = new Set(left.map(({ parent }) => parent));
-    // A single line has no leaf but the picture at hand: then its oldest picture goes. One edit can always be undone.
-    const oldest = left.find(({ id }) => !parents.has(id) && !kept.includes(id)) ?? left.find(({ id }) => !kept.includes(id));
+    const free = left.filter(({ id }) => !kept.includes(id)); // one edit can always be undone
+    const oldest = free.find(({ id }) => !parents.has(id)) ?? free[0]; // a single line has no leaf but the picture at hand
     if (!oldest) break;
     left.splice(left.indexOf(oldest), 1);
     gone.push(oldest.id);

@@ -19,7 +19,7 @@ const AHEAD = { most: 64, usual: 32 };
 /** More than any model has codes. */
 const MAX_TOP_K = 1_000_000;
 /** Temperature of several candidates, unless one is given: at 0 all would be alike. */
-const WARM = 0.7;
+export const WARM = 0.7;
 
 /** Letters to change to get from one word to another. @param {string} a @param {string} b */
 function distance(a, b) {

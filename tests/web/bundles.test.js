@@ -2,21 +2,17 @@
 /**
  * Bundles of every type of number, written by the native program from the shipped model and read by the page. The
  * program writes known answers into each: the page must give the same tokens, pixels and last bits, so every weight
- * was read as it was written. `trainer` is taken from the build's folder; it stands there after the native tests.
+ * was read as it was written.
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { parseManifest } from "../../web/manifest.js";
 import { bench, site } from "./helpers.js";
-
-const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
-const trainer = join(process.env["CARGO_TARGET_DIR"] ?? join(root, "target"), "release/trainer");
-const skip = existsSync(trainer) ? false : "the native program is not built: `cargo build --release -p trainer`";
+import { skip, trainer } from "./trainer.js";
 
 const work = mkdtempSync(join(tmpdir(), "earl-bundles-"));
 /** @type {import("./helpers.js").Bench} */

@@ -1,20 +1,16 @@
 // @ts-check
 /**
  * The model's own verifier on the page: verdicts and order are the native program's, on the device they are near; a model without one says so.
- * `trainer` is taken from the build's folder; it stands there after the native tests.
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { GPU, bench, chunkFile, html, manifest, site, until } from "./helpers.js";
+import { skip, trainer } from "./trainer.js";
 
-const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
-const trainer = join(process.env["CARGO_TARGET_DIR"] ?? join(root, "target"), "release/trainer");
-const skip = existsSync(trainer) ? false : "the native program is not built: `cargo build --release -p trainer`";
 const EDIT = { instruction: "swap the football and the cat", mode: "full", seed: 3, temperature: 1, candidates: 4 };
 
 const work = mkdtempSync(join(tmpdir(), "earl-verifier-"));

@@ -56,6 +56,14 @@ pub struct Written {
     pub choices: Vec<Choice>,
 }
 
+impl Written {
+    /// Log-probability of all its choices, in nats.
+    #[must_use]
+    pub fn log_prob(&self) -> f64 {
+        self.choices.iter().map(|choice| choice.log_prob).sum()
+    }
+}
+
 struct Row<'a> {
     draw: Draw,
     grammar: Grammar<'a>,

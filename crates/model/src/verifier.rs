@@ -151,7 +151,7 @@ fn cell_facts(
 ) -> Result<Vec<CellFacts>, ModelError> {
     let codes = logits.len() / picture.codes.len();
     let told = |log_prob: f64| (log_prob.max(LEAST_LOG_PROB) / UNIT) as f32;
-    let plan = told(plan.choices.iter().map(|choice| choice.log_prob).sum());
+    let plan = told(plan.log_prob());
     let cell = |(index, logits): (usize, &[f32])| {
         if logits.iter().any(|logit| logit.is_nan()) {
             return Err(ModelError::NotANumber { index });

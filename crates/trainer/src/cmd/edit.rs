@@ -228,14 +228,14 @@ impl Workbench<'_> {
         let start = Instant::now();
         let mut tried: Vec<Candidate> = Vec::new();
         let mut best: Option<(usize, EditOutcome)> = None;
-        for (place, at) in (0..self.args.candidates).enumerate() {
+        for at in 0..self.args.candidates {
             let seed = asked.seed.wrapping_add(at);
             let outcome = self.candidate(editor, &opened.picture, asked, seed)?;
             let verdict = self.verdict(editor, &asked.instruction, &outcome)?;
             let candidate = Candidate { seed, log_prob: outcome.log_prob, verdict };
             let score = |candidate: &Candidate| candidate.score(self.args.rank);
             if best.as_ref().is_none_or(|(best, _)| score(&candidate) > score(&tried[*best])) {
-                best = Some((place, outcome));
+                best = Some((tried.len(), outcome));
             }
             tried.push(candidate);
         }

@@ -20,6 +20,9 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
+/// The model that a run starts from, within its folder.
+const REFERENCE: &str = "weights/reference.safetensors";
+
 /// Prints one JSON object on stdout: all that `--json` prints there.
 ///
 /// # Errors

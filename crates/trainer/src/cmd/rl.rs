@@ -1,6 +1,6 @@
 //! `trainer rl`: the run around the policy, from a supervised model to a better one.
 
-use super::{new_run, open_run};
+use super::{REFERENCE, new_run, open_run};
 use crate::config::RunConfig;
 use crate::device::DeviceName;
 use crate::eval::{Settings, evaluate};
@@ -135,8 +135,6 @@ fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
     Ok((new_run("rl", path, args.out.as_deref(), &config, facts, &files)?, config))
 }
 
-/// The starting model within a run: to stay near, and to start from.
-const REFERENCE: &str = "weights/reference.safetensors";
 /// Rollouts of the iteration under way, where verdicts are worth money or time.
 const PENDING: &str = "pending.jsonl";
 

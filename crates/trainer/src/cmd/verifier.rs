@@ -1,6 +1,6 @@
 //! `trainer verifier`: the run around a model's own verifier.
 
-use super::{new_run, open_run};
+use super::{REFERENCE, new_run, open_run};
 use crate::config::RunConfig;
 use crate::device::DeviceName;
 use crate::interrupt;
@@ -65,9 +65,6 @@ struct Line<'a> {
     report: &'a VerifierStep,
 }
 
-/// The model within a run.
-const MODEL: &str = "weights/reference.safetensors";
-
 /// Trains a verifier, or goes on.
 ///
 /// # Errors
@@ -102,7 +99,7 @@ fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
         "parent_sha256": stored.sha256, "in_integers": stored.is_bundle,
     });
     let bytes = safetensors::write(&tensors, &serde_json::to_string(&stored.config)?)?;
-    let files: [(&str, &[u8]); 1] = [(MODEL, &bytes)];
+    let files: [(&str, &[u8]); 1] = [(REFERENCE, &bytes)];
     Ok((new_run("verifier", path, args.out.as_deref(), &config, facts, &files)?, config))
 }
 
@@ -124,7 +121,7 @@ impl<'a> Session<'a> {
     fn open(args: &Args, run: RunDir, config: &'a RunConfig) -> Result<Self> {
         // A bundle's edits are those it makes everywhere, in integers: so are the readings.
         let is_bundle = run.facts()?["in_integers"] == true;
-        let model = Stored { is_bundle, ..Stored::read(&run.path(MODEL))? };
+        let model = Stored { is_bundle, ..Stored::read(&run.path(REFERENCE))? };
         let device = args.device.open()?;
         let editor = model.editor(&device)?;
         let (mut taken, mut state, mut saved) = (0, State::default(), None);

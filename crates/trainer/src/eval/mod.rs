@@ -170,8 +170,8 @@ fn write(
 struct Candidate {
     score: Score,
     log_prob: f64,
-    /// How likely it is right, as the model's own verifier says; NaN without one.
-    verdict: f64,
+    /// How likely it is right, as the model's own verifier says; none without one.
+    verdict: Option<f64>,
 }
 
 /// The candidates of each case, judged by the oracle and by the model itself.
@@ -190,23 +190,23 @@ fn judged(
             let edits: Vec<_> = edits.collect();
             let read = read(editor.lm(), editor.vocabulary(), prompts, &edits);
             let read = pollster::block_on(read)?;
-            read.iter().map(|cells| verifier.verdict(cells)).collect()
+            read.iter().map(|cells| Some(verifier.verdict(cells))).collect()
         }
-        None => vec![f64::NAN; tried.len()],
+        None => vec![None; tried.len()],
     };
     let candidates = tried.iter().zip(&composed).zip(verdicts).enumerate();
     Ok(candidates
         .map(|(at, ((written, composed), verdict))| Candidate {
             score: cases[at / each].score(&composed.picture),
-            log_prob: written.choices.iter().map(|choice| choice.log_prob).sum(),
+            log_prob: written.log_prob(),
             verdict,
         })
         .collect())
 }
 
 /// The first of the candidates that are highest; `None` if nothing is known of them.
-fn pick(tried: &[Candidate], by: fn(&Candidate) -> f64) -> Option<Best> {
-    let known = tried.iter().filter(|candidate| !by(candidate).is_nan());
+fn pick<S: PartialOrd>(tried: &[Candidate], by: fn(&Candidate) -> Option<S>) -> Option<Best> {
+    let known = tried.iter().filter(|candidate| by(candidate).is_some());
     let best = known.reduce(|best, next| if by(next) > by(best) { next } else { best });
     best.map(|Candidate { score, .. }| Best { success: score.success, overall: score.overall })
 }
@@ -253,10 +253,9 @@ impl<'a> Case<'a> {
             seed: self.settings.seed,
             score,
             best_by_oracle: pick(tried, |Candidate { score, .. }| {
-                // Of equal scores, a right edit's comes first.
-                f64::from(score.overall) + if score.success { 1e-9 } else { 0.0 }
+                Some((score.overall, score.success))
             }),
-            best_by_likelihood: pick(tried, |candidate| candidate.log_prob),
+            best_by_likelihood: pick(tried, |candidate| Some(candidate.log_prob)),
             best_by_verifier: pick(tried, |candidate| candidate.verdict),
             copy: self.judged(&self.source, None),
             truth: self.judged(&target, None),

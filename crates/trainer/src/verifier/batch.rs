@@ -72,7 +72,7 @@ fn edits(editor: &Editor, rollouts: &Rollouts, mode: Mode) -> Result<Vec<Edit>> 
     let rewards = Oracle { editor, mode }.rewards(&asked.iter().collect::<Vec<_>>());
     let mut written = Vec::with_capacity(composed.len());
     for (at, (composed, reward)) in composed.into_iter().zip(rewards).enumerate() {
-        let log_prob = rollouts.written[at].choices.iter().map(|choice| choice.log_prob).sum();
+        let log_prob = rollouts.written[at].log_prob();
         written.push(Edit { codes: composed.codes, right: reward?.success, log_prob });
     }
     let mut written = written.into_iter();

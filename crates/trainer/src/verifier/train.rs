@@ -147,7 +147,6 @@ impl Student {
     /// # Errors
     /// If the device does not give them back.
     pub(crate) fn checkpoint(&self) -> Result<(TensorMap, TensorMap)> {
-        let Some(layers) = &self.layers else { bail!("the weights were lost in a failed step") };
         let mut state = self.optimizer.state()?;
         let n = self.pool.len();
         let cells = self.pool.first().map_or(0, |edit| edit.facts.len());
@@ -158,7 +157,18 @@ impl Student {
             HostTensor { shape: vec![n], data: right.collect() },
         ];
         state.extend(POOL.map(String::from).into_iter().zip(tensors));
-        Ok((collect(layers, VERIFIER_PREFIX)?, state))
+        Ok((self.weights()?, state))
+    }
+
+    fn weights(&self) -> Result<TensorMap> {
+        Ok(collect(self.layers()?, VERIFIER_PREFIX)?)
+    }
+
+    fn layers(&self) -> Result<&Layers> {
+        match &self.layers {
+            Some(layers) => Ok(layers),
+            None => bail!("the weights were lost in a failed step"),
+        }
     }
 
     /// Measures the verifier on new edits, adds them to the pool, and learns from what it holds.
@@ -178,9 +188,6 @@ impl Student {
 
     /// One optimizer step on edits drawn from the pool: loss and learning rate.
     fn update(&mut self) -> Result<(f64, f64)> {
-        let Some(layers) = self.layers.take() else {
-            bail!("the weights were lost in a failed step")
-        };
         let done = self.updates();
         let rate = self.config.optim.rate(done, self.config.steps * self.config.updates);
         let draw = |position| {
@@ -190,12 +197,14 @@ impl Student {
         };
         let edits: Vec<&Judged> = (0..self.config.batch).map(draw).collect();
         let right: Vec<bool> = edits.iter().map(|edit| edit.right).collect();
-        let total = loss(layers.log_right(&edits, &self.device), &right, &self.device);
+        let log_right = self.layers()?.log_right(&edits, &self.device);
+        let total = loss(log_right, &right, &self.device);
         let known = f64::from(values(total.clone())?[0]);
         if !known.is_finite() {
             bail!("the loss is {known}");
         }
-        let grads = gradients(&layers, &total.backward(), VERIFIER_PREFIX);
+        let grads = gradients(self.layers()?, &total.backward(), VERIFIER_PREFIX);
+        let Some(layers) = self.layers.take() else { bail!("no weights") };
         let (layers, _) = self.optimizer.step(layers, VERIFIER_PREFIX, grads, rate)?;
         self.layers = Some(layers);
         Ok((known, rate))
@@ -203,7 +212,7 @@ impl Student {
 
     /// How the verifier, as it ships, judges new edits.
     fn measured(&self, batch: &Batch) -> Result<VerifierStep> {
-        let verifier = Verifier::from_tensors(&self.checkpoint()?.0)?;
+        let verifier = Verifier::from_tensors(&self.weights()?)?;
         let verdicts: Vec<f64> =
             batch.edits.iter().map(|edit| verifier.verdict(&edit.facts)).collect();
         Ok(measured(batch, &verdicts))
