@@ -1,7 +1,7 @@
 //! The run directory: configuration, metrics, checkpoints; everything a run can be resumed from.
 //!
 //! ```text
-//! config.toml  run.json  metrics.jsonl  latest
+//! config.toml  run.json  metrics.jsonl  latest  lock
 //! checkpoints/step-000123/{model.safetensors, optim.safetensors, state.json}
 //! samples/  weights/  events/ (for `TensorBoard`)
 //! ```
@@ -12,7 +12,7 @@ use crate::{events, hint};
 use anyhow::{Context, Result, anyhow, bail};
 use earl_model::checkpoint::bundle::hex_sha256;
 use serde::{Serialize, de::DeserializeOwned};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,8 @@ const KEEP: usize = 3;
 /// A run on disk.
 pub(crate) struct RunDir {
     root: PathBuf,
+    /// Held while the run is written: two processes would spoil each other's files.
+    _lock: Option<File>,
 }
 
 /// A checkpoint read back.
@@ -69,15 +71,25 @@ impl RunDir {
             fs::create_dir_all(&folder)
                 .with_context(|| format!("making `{}`", folder.display()))?;
         }
+        let lock = lock(root)?;
         for (name, bytes) in files {
             write_file(&root.join(name), bytes)?;
         }
         write_file(&root.join("run.json"), &serde_json::to_vec_pretty(facts)?)?;
         write_file(&root.join("config.toml"), config.as_bytes())?;
-        Ok(Self { root: root.to_owned() })
+        Ok(Self { root: root.to_owned(), _lock: Some(lock) })
     }
 
-    /// A run that exists.
+    /// A run to go on with.
+    ///
+    /// # Errors
+    /// If the folder holds none, or another process is writing it.
+    pub(crate) fn resume(root: &Path) -> Result<Self> {
+        let run = Self::open(root)?;
+        Ok(Self { _lock: Some(lock(root)?), ..run })
+    }
+
+    /// A run that exists, to read.
     ///
     /// # Errors
     /// If the folder holds none.
@@ -86,7 +98,7 @@ impl RunDir {
             let problem = format!("`{}` holds no run (no `config.toml`)", root.display());
             return Err(hint::error(problem, "start one with `--config`"));
         }
-        Ok(Self { root: root.to_owned() })
+        Ok(Self { root: root.to_owned(), _lock: None })
     }
 
     /// A path inside the run.
@@ -259,6 +271,21 @@ impl RunDir {
     }
 }
 
+/// Makes this process the one that writes the run. The lock ends with the process, however it ends.
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("opening `{}`", path.display()))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(hint::error(
+            format!("another process is writing the run in `{}`", root.display()),
+            "wait for it to end, or stop it first",
+        )),
+        // Not every file system has locks.
+        Err(TryLockError::Error(_)) | Ok(()) => Ok(file),
+    }
+}
+
 fn read_checkpoint<S: DeserializeOwned>(path: &Path) -> Result<Checkpoint<S>> {
     let read = |name: &str| fs::read(path.join(name)).with_context(|| format!("`{name}`"));
     let seal: Seal<S> = serde_json::from_slice(&read("state.json")?).context("`state.json`")?;
@@ -376,5 +403,17 @@ mod tests {
         let again = RunDir::create(&folder.path().join("run"), "", &0, &[]);
         assert!(again.err().unwrap().to_string().contains("already holds a run"));
         assert!(RunDir::open(folder.path()).is_err());
+    }
+
+    #[test]
+    fn one_process_writes_a_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = run(folder.path());
+        let root = folder.path().join("run");
+        let second = RunDir::resume(&root).err().unwrap().to_string();
+        assert!(second.contains("another process is writing the run"), "{second}");
+        assert!(RunDir::open(&root).is_ok(), "reading it is no harm");
+        drop(first);
+        assert!(RunDir::resume(&root).is_ok());
     }
 }

@@ -63,7 +63,7 @@ pub(crate) fn open_run(
     start: impl FnOnce() -> Result<(RunDir, RunConfig)>,
 ) -> Result<(RunDir, RunConfig)> {
     let Some(root) = resume else { return start() };
-    let run = RunDir::open(root)?;
+    let run = RunDir::resume(root)?;
     let config = RunConfig::parse(&run.config()?)
         .with_context(|| format!("in `{}`", run.path("config.toml").display()))?;
     Ok((run, config))
