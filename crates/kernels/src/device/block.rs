@@ -1,4 +1,5 @@
-//! A decoder block for inference in six dispatches, whatever the number of tokens.
+//! A decoder block for inference in six dispatches, whatever the number of tokens; ten where rows are too wide
+//! for a workgroup's memory or weights have 4 bits (see [`super::matrix`]).
 
 use super::matrix::{Around, DeviceMatrix};
 use super::{Shader, THREADS, infers_on, inner, outer, room};
@@ -7,8 +8,12 @@ use burn::Tensor;
 use burn::tensor::Device;
 use burn_cubecl::tensor::CubeTensor;
 
-/// Most keys that a token may see: their weights lie in a workgroup's memory.
+/// Most keys whose weights lie in a workgroup's memory; more take `far_attention.wgsl`.
 pub(crate) const MOST_KEYS: usize = 2048;
+/// Tokens that are widened to the `SwiGLU`'s inner width at once.
+const MOST_TOKENS: usize = 1024;
+/// Threads of its workgroups.
+const FAR_THREADS: usize = 256;
 /// Most tokens of a causal chunk whose scores the CPU sums in lanes; see `fused::attention`.
 const SHORT: usize = 128;
 /// Rows of a key/value head from which the CPU sums scores straight on.
@@ -60,9 +65,18 @@ impl Block {
         let qkv = self.qkv.forward(x.clone(), norm(gain_in));
         let (attended, kv) = self.attend(qkv, angles, seen);
         let x = self.out.forward(attended, Around { residual: Some(&x), ..Around::default() });
-        let gated = self.gate_up.forward(x.clone(), Around { swiglu: true, ..norm(gain_post) });
-        let x = self.down.forward(gated, Around { residual: Some(&x), ..Around::default() });
-        (x, kv)
+        (self.widened(x, norm(gain_post)), kv)
+    }
+
+    /// The `SwiGLU` and its residual; many tokens in several turns, since the widened ones lie in one buffer.
+    fn widened(&self, x: Tensor<3>, norm: Around<'_>) -> Tensor<3> {
+        let seq = x.dims()[1];
+        if seq > MOST_TOKENS {
+            let parts = x.split(MOST_TOKENS, 1).into_iter().map(|part| self.widened(part, norm));
+            return Tensor::cat(parts.collect(), 1);
+        }
+        let gated = self.gate_up.forward(x.clone(), Around { swiglu: true, ..norm });
+        self.down.forward(gated, Around { residual: Some(&x), ..Around::default() })
     }
 
     /// `qkv` is overwritten: nobody else holds it.
@@ -76,7 +90,6 @@ impl Block {
         let Seen { kv, start, mask, causal } = seen;
         let keys_room = kv[0].dims()[1];
         assert!(start + seq <= keys_room, "attention: {seq} keys after {start} of {keys_room}");
-        assert!(keys_room <= MOST_KEYS, "attention: {keys_room} keys, at most {MOST_KEYS}");
         let qkv = inner(qkv.into_dispatch());
         let [cosines, sines] = angles.map(|angles| inner(angles.into_dispatch()));
         let [keys, values] = kv.map(|kv| own(inner(kv.into_dispatch())));
@@ -98,19 +111,30 @@ impl Block {
         let mut buffers = vec![&qkv, &keys, &values];
         buffers.extend(mask.as_ref());
         buffers.push(&output);
+        heads(self.attention(keys_room, seq, causal)).option("mask", mask.is_some()).launch(
+            [self.heads, batch * seq],
+            &buffers,
+            Some([seq, start, keys_room, usize::from(causal)]),
+        );
+        (outer(output), [outer(keys), outer(values)])
+    }
+
+    /// The shader for a cache with that room.
+    fn attention(&self, keys_room: usize, seq: usize, causal: bool) -> Shader {
+        let scale = (self.shape.head_dim as f32).powf(-0.5);
+        if keys_room > MOST_KEYS {
+            let width = self.shape.head_dim;
+            let fits = width.is_multiple_of(4) && width <= 4 * FAR_THREADS;
+            assert!(fits, "attention: {keys_room} keys of {width} numbers");
+            let shader = Shader::new("far_attention", include_str!("wgsl/far_attention.wgsl"));
+            return shader.threads(FAR_THREADS).float("SCALE", scale);
+        }
         let in_lanes = seq * self.heads / self.kv_heads <= FEW || (causal && seq <= SHORT);
-        heads(Shader::new("attention", include_str!("wgsl/attention.wgsl")))
+        Shader::new("attention", include_str!("wgsl/attention.wgsl"))
             .whole("MOST_KEYS", MOST_KEYS)
-            .float("SCALE", (self.shape.head_dim as f32).powf(-0.5))
-            .option("mask", mask.is_some())
+            .float("SCALE", scale)
             .option("lanes", in_lanes)
             .option("straight", !in_lanes)
-            .launch(
-                [self.heads, batch * seq],
-                &buffers,
-                Some([seq, start, keys_room, usize::from(causal)]),
-            );
-        (outer(output), [outer(keys), outer(values)])
     }
 }
 

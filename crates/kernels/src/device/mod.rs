@@ -18,7 +18,7 @@ use burn::Tensor;
 use burn::backend::{
     BackendTensor, DispatchAutodiffContext, DispatchDevice, DispatchTensor, DispatchTensorKind,
 };
-use burn::tensor::{Device, Shape};
+use burn::tensor::{DType, Device, Shape};
 use burn_cubecl::CubeDevice;
 use burn_cubecl::cubecl::prelude::KernelId;
 use burn_cubecl::cubecl::server::{KernelArguments, MetadataBindingInfo};
@@ -28,7 +28,7 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
 
-/// Threads of a workgroup, in every shader.
+/// Threads of a workgroup, where a shader has no others.
 const THREADS: usize = 64;
 /// Smallest normal magnitudes, as in `quant_linear::activations`.
 const TINY: f32 = 1e-35;
@@ -51,16 +51,30 @@ enum Constant {
 struct Shader {
     name: &'static str,
     text: &'static str,
+    /// Functions it shares with others.
+    shared: &'static str,
+    threads: usize,
     constants: Vec<(&'static str, Constant)>,
     options: Vec<&'static str>,
 }
 
 impl Shader {
     fn new(name: &'static str, text: &'static str) -> Self {
-        Self { name, text, constants: Vec::new(), options: Vec::new() }
+        let (constants, options) = (Vec::new(), Vec::new());
+        Self { name, text, shared: "", threads: THREADS, constants, options }
             .float("EXP_FLOOR", -87.336_54)
             .float("EXP_CEILING", 88.37)
             .float("LOG2_E", std::f32::consts::LOG2_E)
+    }
+
+    /// Puts functions before the text.
+    fn with(self, shared: &'static str) -> Self {
+        Self { shared, ..self }
+    }
+
+    /// For a text whose workgroups have other than [`THREADS`] threads.
+    fn threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
     }
 
     fn whole(mut self, name: &'static str, value: usize) -> Self {
@@ -90,6 +104,7 @@ impl Shader {
             });
         }
         wgsl.push_str(include_str!("wgsl/exp.wgsl"));
+        wgsl.push_str(self.shared);
         let mut binding = 0;
         for line in self.text.lines() {
             let (line, option) = line.split_once("//?").unwrap_or((line, ""));
@@ -121,7 +136,8 @@ impl Shader {
                 arguments.with_info(MetadataBindingInfo::custom(vec![pair(a, b), pair(c, d)]));
         }
         let count = CubeCount::Static(grid[0] as u32, grid[1] as u32, 1);
-        let kernel = SourceKernel::new(self, CubeDim::new_1d(THREADS as u32));
+        let dim = CubeDim::new_1d(self.threads as u32);
+        let kernel = SourceKernel::new(self, dim);
         first.client.launch(Box::new(kernel), count, arguments);
     }
 }
@@ -165,10 +181,11 @@ fn outer<const D: usize>(tensor: CubeTensor) -> Tensor<D> {
 
 /// Room of the kind and on the device of `like`, for a kernel to fill.
 fn room(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
-    empty_device_contiguous_dtype(
-        like.client.clone(),
-        like.device.clone(),
-        shape.into(),
-        like.dtype,
-    )
+    typed_room(like, shape, like.dtype)
+}
+
+/// The same of another kind.
+fn typed_room(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
+    let (client, device) = (like.client.clone(), like.device.clone());
+    empty_device_contiguous_dtype(client, device, shape.into(), dtype)
 }

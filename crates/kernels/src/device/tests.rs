@@ -23,13 +23,19 @@ fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) ->
 
 /// Some 8-bit weights, the same for one seed.
 fn matrix(rows: usize, width: usize, seed: u64) -> PackedMatrix {
+    packed(Bits::Eight, rows, width, seed)
+}
+
+fn packed(bits: Bits, rows: usize, width: usize, seed: u64) -> PackedMatrix {
     let blocks = width.div_ceil(32);
-    let codes: Vec<u8> =
-        noise(rows * blocks * 32, seed).iter().map(|x| (x * 63.0 + 128.0) as u8).collect();
+    let codes: Vec<u8> = noise(rows * blocks * bits.block_bytes(), seed)
+        .iter()
+        .map(|x| (x * 63.0 + 128.0) as u8)
+        .collect();
     let scale = |x: &f32| half::f16::from_f32(x.abs() * 1e-3 + 1e-4).to_le_bytes();
     let scales = noise(rows * blocks, seed + 1).iter().flat_map(scale).collect();
     let all = Segment { range: 0..codes.len(), bytes: Arc::new(codes) };
-    PackedMatrix::new(Bits::Eight, width, &[all], scales).expect("a matrix")
+    PackedMatrix::new(bits, width, &[all], scales).expect("a matrix")
 }
 
 #[track_caller]
@@ -54,12 +60,64 @@ fn packed_products_have_the_bits_of_the_cpu() {
 }
 
 #[test]
+fn wide_and_4_bit_products_have_the_bits_of_the_cpu() {
+    for (bits, count, width, rows) in [
+        (Bits::Four, 1, 192, 320),
+        (Bits::Four, 9, 40, 7),
+        (Bits::Four, 17, 4096, 70),
+        (Bits::Eight, 1, 4096, 70),
+        (Bits::Eight, 11, 2080, 33),
+        (Bits::Eight, 2, 14_336, 40),
+    ] {
+        let weights = packed(bits, rows, width, 3);
+        let x = noise(count * width, 4);
+        for take in [0..rows, 2..rows - 3] {
+            let on = |device: &Device| {
+                let weights = weights.clone().moved_to(device);
+                quant_linear(tensor(&x, [1, count, width], device), &weights, take.clone())
+            };
+            assert_same(on(&gpu()), on(&Device::flex()));
+        }
+    }
+}
+
+#[test]
+fn every_float16_scale_is_read_as_it_is() {
+    // A block a row, all codes 1: the product with 127s is 127 · 32 times the scale. Devices may take −0 for 0.
+    let scales: Vec<u8> = (0..=u16::MAX)
+        .filter(|bits| bits & 0x7c00 != 0x7c00 && *bits != 0x8000)
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let rows = scales.len() / 2;
+    let all = Segment { range: 0..rows * 32, bytes: Arc::new(vec![129; rows * 32]) };
+    let weights = PackedMatrix::new(Bits::Eight, 32, &[all], scales).expect("a matrix");
+    let on = |device: &Device| {
+        quant_linear(tensor(&[127.0; 32], [1, 1, 32], device), &weights.clone().on(device), 0..rows)
+    };
+    assert_same(on(&gpu()), on(&Device::flex()));
+}
+
+#[test]
+fn a_matrix_too_large_for_a_buffer_lies_in_several() {
+    // 8 MiB more than a buffer's 128, of rows of a mebibyte.
+    let (rows, width) = (136, 1 << 20);
+    let weights = matrix(rows, width, 3);
+    let x = noise(width, 4);
+    let on = |device: &Device| {
+        quant_linear(tensor(&x, [1, 1, width], device), &weights.clone().on(device), 120..rows)
+    };
+    assert_same(on(&gpu()), on(&Device::flex()));
+}
+
+#[test]
 fn a_number_that_is_none_makes_its_row_none() {
-    let mut x = noise(64, 4);
-    x[40] = f32::INFINITY;
-    let weights = matrix(5, 32, 3).on(&gpu());
-    let got = values(quant_linear(tensor(&x, [1, 2, 32], &gpu()), &weights, 0..5));
-    assert!(got[..5].iter().all(|x| x.is_finite()) && got[5..].iter().all(|x| x.is_nan()));
+    for width in [32, 4096] {
+        let mut x = noise(2 * width, 4);
+        x[width + 8] = f32::INFINITY;
+        let weights = matrix(5, width, 3).on(&gpu());
+        let got = values(quant_linear(tensor(&x, [1, 2, width], &gpu()), &weights, 0..5));
+        assert!(got[..5].iter().all(|x| x.is_finite()) && got[5..].iter().all(|x| x.is_nan()));
+    }
 }
 
 #[test]
@@ -126,13 +184,14 @@ struct Maps {
 }
 
 impl Maps {
-    fn new() -> Self {
+    fn new(bits: Bits) -> Self {
         let kv = KV_HEADS * DIM;
+        let map = |rows, width, seed| packed(bits, rows, width, seed);
         Self {
-            qkv: [matrix(HEADS * DIM, HIDDEN, 1), matrix(kv, HIDDEN, 2), matrix(kv, HIDDEN, 3)],
-            out: matrix(HIDDEN, HEADS * DIM, 4),
-            gate_up: [matrix(INNER, HIDDEN, 5), matrix(INNER, HIDDEN, 6)],
-            down: matrix(HIDDEN, INNER, 7),
+            qkv: [map(HEADS * DIM, HIDDEN, 1), map(kv, HIDDEN, 2), map(kv, HIDDEN, 3)],
+            out: map(HIDDEN, HEADS * DIM, 4),
+            gate_up: [map(INNER, HIDDEN, 5), map(INNER, HIDDEN, 6)],
+            down: map(HIDDEN, INNER, 7),
             gains: [noise(HIDDEN, 8), noise(HIDDEN, 9)],
         }
     }
@@ -180,51 +239,70 @@ impl Maps {
 /// A batch's size, tokens of each chunk and whether it is causal, and whether keys are hidden.
 type Run<'a> = (usize, &'a [(usize, bool)], bool);
 
+/// Chunk after chunk through a block, on the device with `room` for keys, against the CPU.
+fn assert_block_agrees(bits: Bits, room: usize, (batch, chunks, hides): Run<'_>) {
+    let (maps, device, flex) = (Maps::new(bits), gpu(), Device::flex());
+    let block = maps.block(&device);
+    let kv = || Tensor::<4>::zeros([batch, room, KV_HEADS, DIM], &device);
+    let mut cache = [kv(), kv()];
+    let empty = || Tensor::<4>::zeros([batch, 0, KV_HEADS, DIM], &flex);
+    let mut before = [empty(), empty()];
+    let mut start = 0;
+    for &(seq, causal) in chunks {
+        let seed = start as u64;
+        let x = noise(batch * seq * HIDDEN, 20 + seed);
+        let angles = [30, 40].map(|base| noise(batch * seq * DIM / 2, base + seed));
+        let shown: Vec<f32> = (0..batch * (start + seq))
+            .map(|at| f32::from(u8::from(at % (start + seq) == 0 || at % 3 != 1)))
+            .collect();
+        let on = |device: &Device| {
+            let angles =
+                angles.each_ref().map(|angle| tensor(angle, [batch, seq, DIM / 2], device));
+            let mask = hides.then(|| tensor(&shown, [batch, start + seq], device));
+            (tensor(&x, [batch, seq, HIDDEN], device), angles, mask)
+        };
+        let (x, angles, mask) = on(&flex);
+        let (want, grown) = maps.plain(&x, &angles, before, mask.as_ref(), causal);
+        before = grown;
+        let (x, angles, mask) = on(&device);
+        let seen = Seen { kv: cache, start, mask: mask.as_ref(), causal };
+        let (got, written) = block.forward(x, angles, seen);
+        cache = written;
+        // `exp` is where devices differ; a last bit may turn an activation's code to the next.
+        assert_close(&values(got), &values(want), 1e-3);
+        start += seq;
+    }
+}
+
 #[test]
 fn a_block_agrees_with_the_cpu_chunk_after_chunk() {
-    let (maps, device, flex) = (Maps::new(), gpu(), Device::flex());
-    let block = maps.block(&device);
     let runs: [Run<'_>; 3] = [
         (1, &[(64, false), (28, false), (1, true), (1, true), (16, true)], false),
         (3, &[(20, false), (1, true), (2, true)], false),
         (2, &[(20, false), (1, true)], true),
     ];
-    for (batch, chunks, hides) in runs {
-        let kv = || Tensor::<4>::zeros([batch, 128, KV_HEADS, DIM], &device);
-        let mut cache = [kv(), kv()];
-        let empty = || Tensor::<4>::zeros([batch, 0, KV_HEADS, DIM], &flex);
-        let mut before = [empty(), empty()];
-        let mut start = 0;
-        for &(seq, causal) in chunks {
-            let seed = start as u64;
-            let x = noise(batch * seq * HIDDEN, 20 + seed);
-            let angles = [30, 40].map(|base| noise(batch * seq * DIM / 2, base + seed));
-            let shown: Vec<f32> = (0..batch * (start + seq))
-                .map(|at| f32::from(u8::from(at % (start + seq) == 0 || at % 3 != 1)))
-                .collect();
-            let on = |device: &Device| {
-                let angles =
-                    angles.each_ref().map(|angle| tensor(angle, [batch, seq, DIM / 2], device));
-                let mask = hides.then(|| tensor(&shown, [batch, start + seq], device));
-                (tensor(&x, [batch, seq, HIDDEN], device), angles, mask)
-            };
-            let (x, angles, mask) = on(&flex);
-            let (want, grown) = maps.plain(&x, &angles, before, mask.as_ref(), causal);
-            before = grown;
-            let (x, angles, mask) = on(&device);
-            let seen = Seen { kv: cache, start, mask: mask.as_ref(), causal };
-            let (got, written) = block.forward(x, angles, seen);
-            cache = written;
-            // `exp` is where devices differ; a last bit may turn an activation's code to the next.
-            assert_close(&values(got), &values(want), 1e-3);
-            start += seq;
+    for bits in [Bits::Eight, Bits::Four] {
+        for run in runs {
+            assert_block_agrees(bits, 128, run);
         }
     }
 }
 
 #[test]
+fn a_block_agrees_over_caches_of_any_length() {
+    let runs: [Run<'_>; 3] = [
+        (1, &[(64, false), (1, true), (300, true), (1, true)], false),
+        (2, &[(20, false), (270, true), (1, true)], true),
+        (1, &[(1030, true), (1200, true), (1, true)], false),
+    ];
+    for run in runs {
+        assert_block_agrees(Bits::Four, 2304, run);
+    }
+}
+
+#[test]
 fn a_cache_that_somebody_else_holds_is_not_overwritten() {
-    let (maps, device) = (Maps::new(), gpu());
+    let (maps, device) = (Maps::new(Bits::Eight), gpu());
     let kv = || Tensor::<4>::zeros([1, 64, KV_HEADS, DIM], &device);
     let held = [kv(), kv()];
     let x = tensor(&noise(HIDDEN, 1), [1, 1, HIDDEN], &device);

@@ -95,9 +95,9 @@ pub struct PackedMatrix {
     pieces: Arc<[Piece]>,
     /// `[rows, blocks]`, little-endian float16.
     scales: Arc<[u8]>,
-    /// The same weights in a GPU's memory.
+    /// The same weights in a GPU's memory, in parts of some rows; empty if they are not there.
     #[cfg(feature = "wgpu")]
-    on_device: Option<crate::device::matrix::DeviceMatrix>,
+    on_device: Arc<[(Range<usize>, crate::device::matrix::DeviceMatrix)]>,
 }
 
 impl fmt::Debug for PackedMatrix {
@@ -150,21 +150,32 @@ impl PackedMatrix {
             pieces,
             scales: scales.into(),
             #[cfg(feature = "wgpu")]
-            on_device: None,
+            on_device: Arc::new([]),
         })
     }
 
-    /// The same matrix, ready for products on `device`: a GPU gets a copy of weights of 8 bits if this
-    /// build has kernels for it, elsewhere nothing changes.
+    /// The same matrix, ready for products on `device`: a GPU gets a copy of the weights if this build has
+    /// kernels for it, elsewhere nothing changes.
     #[must_use]
     pub fn on(self, device: &Device) -> Self {
         #[cfg(feature = "wgpu")]
         if crate::device::infers_on(device) {
-            let on_device = crate::device::matrix::DeviceMatrix::new(&[&self], device);
+            let on_device = crate::device::matrix::DeviceMatrix::parts(&self, device).into();
             return Self { on_device, ..self };
         }
         let _ = device;
         self
+    }
+
+    /// The same, with nothing left in the host's memory where a GPU got a copy.
+    #[must_use]
+    pub fn moved_to(self, device: &Device) -> Self {
+        let moved = self.on(device);
+        #[cfg(feature = "wgpu")]
+        if !moved.on_device.is_empty() {
+            return Self { pieces: Arc::new([]), scales: Arc::new([]), ..moved };
+        }
+        moved
     }
 
     /// Rows: outputs of [`quant_linear`].
@@ -204,22 +215,9 @@ impl PackedMatrix {
         Some(values)
     }
 
-    /// A row's codes less the zero point and its scales; `None` beyond the last row, or unless weights
-    /// have 8 bits.
-    #[cfg(feature = "wgpu")]
-    pub(crate) fn signed_row(&self, row: usize) -> Option<(Vec<u8>, Vec<f32>)> {
-        if self.bits != Bits::Eight {
-            return None;
-        }
-        let tile = self.tiles(row..row + 1, 1).pop()?;
-        let (codes, scales) = tile.row(0);
-        let scales = (0..self.blocks()).map(|block| scalar::scale(scales, block)).collect();
-        Some((codes.iter().map(|code| code ^ 128).collect(), scales))
-    }
-
     /// `rows` as pieces of work of at most `most` rows that lie together; those beyond the last
     /// are left out.
-    fn tiles(&self, rows: Range<usize>, most: usize) -> Vec<Tile<'_>> {
+    pub(crate) fn tiles(&self, rows: Range<usize>, most: usize) -> Vec<Tile<'_>> {
         let blocks = self.blocks();
         let row_bytes = blocks * self.bits.block_bytes();
         let mut tiles = Vec::new();
@@ -270,6 +268,9 @@ impl PackedMatrix {
         if rows.start > rows.end || rows.end > self.rows {
             return Err(format!("rows {}..{} of {self:?}", rows.start, rows.end));
         }
+        if self.pieces.is_empty() && self.rows > 0 {
+            return Err(format!("{self:?} was moved to a device"));
+        }
         let tiles = self.tiles(rows.clone(), TILE);
         let work = x.rows() * rows.len() * self.width;
         let results = map(tiles, work >= PARALLEL, |tile| {
@@ -309,12 +310,12 @@ fn cut(segments: &[Segment], row_bytes: usize) -> Vec<Piece> {
 }
 
 /// Some rows of a matrix that lie together.
-struct Tile<'a> {
+pub(crate) struct Tile<'a> {
     bits: Bits,
     blocks: usize,
-    rows: usize,
-    codes: &'a [u8],
-    scales: &'a [u8],
+    pub(crate) rows: usize,
+    pub(crate) codes: &'a [u8],
+    pub(crate) scales: &'a [u8],
 }
 
 impl Tile<'_> {
@@ -435,11 +436,8 @@ pub fn quant_linear(x: Tensor<3>, weights: &PackedMatrix, rows: Range<usize>) ->
     let ([batch, seq, width], device) = (x.dims(), x.device());
     assert_eq!(width, weights.width(), "quant_linear: width of the input against the weights");
     #[cfg(feature = "wgpu")]
-    if let Some(weights) = &weights.on_device
-        && rows == (0..weights.rows())
-        && crate::device::infers_on(&device)
-    {
-        return weights.forward(x, crate::device::matrix::Around::default());
+    if !weights.on_device.is_empty() && crate::device::infers_on(&device) {
+        return crate::device::matrix::products(&x, &weights.on_device, &rows);
     }
     let outputs = rows.len();
     let data = x.into_data();

@@ -1,8 +1,8 @@
-// One row of `x` against up to 64 rows of weights: activations in 8 bits, sums exact, in the order of
+// One narrow row of `x` against up to 64 rows of weights of 8 bits: activations in 8 bits, sums exact, in the order of
 // `quant_linear::scalar`. Grid: [⌈results / 64⌉, rows of x].
 @bind var<storage, read_write> x: array<f32>;
 @bind var<storage, read_write> codes: array<u32>;  // [blocks · 8, ROWS], four signed codes each
-@bind var<storage, read_write> scales: array<f32>; // [blocks, ROWS]
+@bind var<storage, read_write> scales: array<u32>; // [⌈blocks / 2⌉, ROWS]
 @bind var<storage, read_write> gain: array<f32>; //?norm
 @bind var<storage, read_write> before: array<f32>; //?residual
 @bind var<storage, read_write> output: array<f32>;
@@ -16,13 +16,6 @@ var<workgroup> steps: array<f32, BLOCKS>;
 var<workgroup> inverses: array<f32, BLOCKS>;
 var<workgroup> squares: array<f32, 8>; //?norm
 
-fn dot4(a: u32, b: u32) -> i32 {
-    let x = bitcast<i32>(a);
-    let y = bitcast<i32>(b);
-    return extractBits(x, 0u, 8u) * extractBits(y, 0u, 8u) + extractBits(x, 8u, 8u) * extractBits(y, 8u, 8u)
-        + extractBits(x, 16u, 8u) * extractBits(y, 16u, 8u) + extractBits(x, 24u, 8u) * extractBits(y, 24u, 8u);
-}
-
 fn product(r: u32) -> f32 {
     var lanes = array<f32, 8>();
     for (var block = 0u; block < BLOCKS; block++) {
@@ -30,39 +23,25 @@ fn product(r: u32) -> f32 {
         for (var word = block * 8u; word < block * 8u + 8u; word++) {
             sum += dot4(quants[word], codes[word * ROWS + r]);
         }
-        lanes[block % 8u] += f32(sum) * (scales[block * ROWS + r] * steps[block]);
+        lanes[block % 8u] += f32(sum) * (half(scales[block / 2u * ROWS + r], block) * steps[block]);
     }
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
 fn quantize(at: u32) {
     for (var block = at; block < BLOCKS; block += 64u) {
-        // Magnitudes compare like their bits; what is not finite is above every number.
         var bits = 0u;
         for (var i = block * 32u; i < block * 32u + 32u; i++) {
             bits = max(bits, bitcast<u32>(row[i]) & 0x7fffffffu);
         }
-        let peak = bitcast<f32>(bits);
-        var step = 0.0;
-        var inverse = 0.0;
-        if (bits >= 0x7f800000u) {
-            step = bitcast<f32>(bits | 0x7fc00000u);
-        } else if (peak >= TINY) {
-            step = peak / 127.0;
-            inverse = 127.0 / peak;
-        }
-        steps[block] = step;
-        inverses[block] = inverse;
+        let scale = scale_of(bits);
+        steps[block] = scale.x;
+        inverses[block] = scale.y;
     }
     workgroupBarrier();
     for (var word = at; word < WORDS; word += 64u) {
-        let inverse = inverses[word / 8u];
-        var packed = 0u;
-        for (var i = 0u; i < 4u; i++) {
-            let code = i32(round(row[word * 4u + i] * inverse));
-            packed |= (bitcast<u32>(code) & 255u) << (i * 8u);
-        }
-        quants[word] = packed;
+        let four = vec4(row[word * 4u], row[word * 4u + 1u], row[word * 4u + 2u], row[word * 4u + 3u]);
+        quants[word] = codes_of(four * inverses[word / 8u]);
     }
     workgroupBarrier();
 }
