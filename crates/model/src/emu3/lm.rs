@@ -74,8 +74,9 @@ impl Emu3Lm {
         Self::from_loader(config, loader.keeping(matrices)?)
     }
 
-    /// Loads the model from a bundle. On the CPU quantized matrices stay packed in the bundle's own
-    /// bytes and are used there; on other devices they are widened to `matrices`.
+    /// Loads the model from a bundle. Quantized matrices stay packed: on the CPU in the bundle's own bytes, on
+    /// a GPU with kernels for it (wgpu's) in its memory, all but the embedding, whose rows are read from the
+    /// bundle. On other devices they are widened to `matrices`.
     ///
     /// # Errors
     /// As [`Emu3Lm::load`].
@@ -93,6 +94,7 @@ impl Emu3Lm {
     fn from_loader(config: &Emu3LmConfig, loader: Loader<'_>) -> Result<Self, ModelError> {
         let (embed_tokens, packed_embedding) = loader.table("model.embed_tokens.weight")?;
         let (lm_head, packed_head) = loader.table("lm_head.weight")?;
+        let packed_head = packed_head.map(|head| head.moved_to(&lm_head.val().device()));
         Ok(Self {
             embed_tokens,
             layers: (0..config.blocks.num_hidden_layers)
@@ -226,7 +228,7 @@ impl Emu3Lm {
 fn block(loader: &Loader, config: &Emu3LmConfig, layer: usize) -> Result<Block, ModelError> {
     let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
     let linear = |part: &str| loader.linear(&name(part));
-    Ok(Block {
+    let block = Block {
         input_norm: loader.param(&name("input_layernorm"))?,
         q_proj: linear("self_attn.q_proj")?,
         k_proj: linear("self_attn.k_proj")?,
@@ -239,7 +241,8 @@ fn block(loader: &Loader, config: &Emu3LmConfig, layer: usize) -> Result<Block, 
         head_dim: config.blocks.head_dim,
         eps: config.blocks.rms_norm_eps,
         decode: None,
-    })
+    };
+    Ok(block.moved_to_device())
 }
 
 /// BAAI's name of a parameter, from its path in [`Emu3Lm`] (`layers.0.q_proj.weight`).

@@ -97,13 +97,13 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// A matrix that is packed and can be used so: on the CPU.
+    /// A matrix that is packed and can be used so: on the CPU, and on a GPU that has kernels for it.
     ///
     /// # Errors
     /// As [`Bundle::packed`].
     pub fn packed(&self, name: &str) -> Result<Option<PackedMatrix>, ModelError> {
         match &self.source {
-            Source::Bundle(bundle) if earl_kernels::quant_linear::runs_on(self.device) => {
+            Source::Bundle(bundle) if earl_kernels::quant_linear::packs_on(self.device) => {
                 bundle.packed(name)
             }
             _ => Ok(None),

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub struct Linear {
     /// `[inputs, outputs]`; a single zero where the weights are packed.
     pub weight: Param<Tensor<2>>,
-    /// The weights in few bits, `[outputs, inputs]`: computed on the CPU, never trained.
+    /// The weights in few bits, `[outputs, inputs]`: never trained.
     #[module(skip)]
     packed: Option<PackedMatrix>,
 }
@@ -133,18 +133,36 @@ impl Block {
     /// The same block with its maps in 8 bits, from those of `tensors` under its own `name`.
     #[must_use]
     pub(super) fn pack(self, tensors: &TensorMap, name: &str) -> Self {
-        let map = |map: Linear, part: &str| map.pack(tensors, &format!("{name}.{part}"));
-        let packed = Self {
-            q_proj: map(self.q_proj, "q_proj"),
-            k_proj: map(self.k_proj, "k_proj"),
-            v_proj: map(self.v_proj, "v_proj"),
-            o_proj: map(self.o_proj, "o_proj"),
-            gate_proj: map(self.gate_proj, "gate_proj"),
-            up_proj: map(self.up_proj, "up_proj"),
-            down_proj: map(self.down_proj, "down_proj"),
-            ..self
-        };
+        let packed = self.map_each(|map, part| map.pack(tensors, &format!("{name}.{part}")));
         Self { decode: packed.for_device(), ..packed }
+    }
+
+    /// The same packed block in its device's memory and no longer in the host's, if that is a GPU with kernels
+    /// for it.
+    #[must_use]
+    pub(crate) fn moved_to_device(self) -> Self {
+        let device = self.input_norm.val().device();
+        match self.for_device() {
+            Some(decode) => {
+                let empty = self.map_each(|_, _| Linear::zeros(1, 1, &device));
+                Self { decode: Some(decode), ..empty }
+            }
+            None => self.map_each(|map, _| map.on_device()),
+        }
+    }
+
+    /// The same block with each of its maps changed; `change` gets a map and its name.
+    fn map_each(self, change: impl Fn(Linear, &str) -> Linear) -> Self {
+        Self {
+            q_proj: change(self.q_proj, "q_proj"),
+            k_proj: change(self.k_proj, "k_proj"),
+            v_proj: change(self.v_proj, "v_proj"),
+            o_proj: change(self.o_proj, "o_proj"),
+            gate_proj: change(self.gate_proj, "gate_proj"),
+            up_proj: change(self.up_proj, "up_proj"),
+            down_proj: change(self.down_proj, "down_proj"),
+            ..self
+        }
     }
 
     /// This packed block in its device's memory, if that is a GPU with kernels for it.
