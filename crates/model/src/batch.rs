@@ -17,7 +17,7 @@ use crate::sequence::{Expect, Grammar, Vocabulary, source_chunk, words_chunk};
 use burn::tensor::{Int, Tensor, TensorData};
 
 /// A picture and a sentence about it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
     /// Codes of the picture; all prompts of a batch have one size.
     pub source: CodeGrid,

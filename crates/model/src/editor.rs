@@ -18,13 +18,14 @@ use crate::plan::forced_tokens;
 use crate::sequence::{self, Step, Vocabulary};
 use crate::session::{Given, Session};
 use crate::sight::Sight;
-use crate::verifier::Verifier;
+use crate::verifier::{Thoughts, Verifier};
 use crate::vision::LayeredVq;
 use crate::within::Within;
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use crate::plan::PlanStep;
 
@@ -175,6 +176,8 @@ pub struct Editor {
     lm: LanguageModel,
     seeing: Option<SeeingHead>,
     verifier: Option<Verifier>,
+    /// What the last verdict was given after.
+    thoughts: Mutex<Option<Thoughts>>,
 }
 
 /// Prefix of the decoder's tensors in a checkpoint.
@@ -229,7 +232,8 @@ impl Editor {
             .then(|| apply(SeeingHead::zeros(&config, device), SEEING_PREFIX, tensors))
             .transpose()?;
         let verifier = has(VERIFIER_PREFIX).then(|| Verifier::from_tensors(tensors)).transpose()?;
-        Ok(Self { vocabulary: Vocabulary::new(&config), config, tokenizer, lm, seeing, verifier })
+        let (vocabulary, thoughts) = (Vocabulary::new(&config), Mutex::default());
+        Ok(Self { config, vocabulary, tokenizer, lm, seeing, verifier, thoughts })
     }
 
     /// The model's configuration.
@@ -256,6 +260,11 @@ impl Editor {
     #[must_use]
     pub fn verifier(&self) -> Option<&Verifier> {
         self.verifier.as_ref()
+    }
+
+    /// What the last verdict was given after.
+    pub(crate) fn thoughts(&self) -> MutexGuard<'_, Option<Thoughts>> {
+        self.thoughts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Edits a picture of any size; `on_event` sees every token and may stop the edit.

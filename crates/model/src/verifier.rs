@@ -17,7 +17,7 @@ use crate::checkpoint::TensorMap;
 use crate::editor::{EditOutcome, Editor, Mode, VERIFIER_PREFIX};
 use crate::error::ModelError;
 use crate::ids::{CodeGrid, TokenId};
-use crate::lm::{LanguageModel, to_host};
+use crate::lm::{KvCache, LanguageModel, to_host};
 use crate::sample::log_prob_and_entropy;
 use crate::sequence::layout::{ProgramLayout, program_chunk, program_layout};
 use crate::sequence::{Expect, Grammar, Vocabulary};
@@ -87,37 +87,73 @@ impl Verifier {
     }
 }
 
-/// Reads edited pictures, each with the index of its prompt: the facts of each one's cells, row by row.
+/// Prompts that were read, each with the model's own plan: what any number of edits is read after.
+#[derive(Clone, Debug)]
+pub struct Thoughts {
+    prompts: Vec<Prompt>,
+    cache: KvCache,
+    plans: Vec<Written>,
+}
+
+impl Thoughts {
+    /// Reads prompts and plans.
+    ///
+    /// # Errors
+    /// [`ModelError::NotANumber`] for a broken model; [`ModelError::Device`].
+    pub async fn new(
+        lm: &LanguageModel,
+        vocabulary: &Vocabulary,
+        prompts: Vec<Prompt>,
+    ) -> Result<Self, ModelError> {
+        let (cache, keys) = read_prompts(lm, vocabulary, &prompts);
+        let plans = write_plans(lm, vocabulary, (cache.clone(), &keys)).await?;
+        Ok(Self { prompts, cache, plans })
+    }
+
+    /// Reads edited pictures, each with the index of its prompt: the facts of each one's cells, row by row.
+    ///
+    /// # Errors
+    /// [`ModelError::Format`] for a picture of another size than the model's; [`ModelError::NotANumber`] for a
+    /// broken model; [`ModelError::Device`].
+    pub async fn read(
+        &self,
+        lm: &LanguageModel,
+        vocabulary: &Vocabulary,
+        edits: &[(usize, &CodeGrid)],
+    ) -> Result<Vec<Vec<CellFacts>>, ModelError> {
+        let Self { prompts, cache, plans } = self;
+        let layouts = edits
+            .iter()
+            .map(|&(prompt, picture)| layout(vocabulary, &plans[prompt], picture))
+            .collect::<Result<Vec<_>, _>>()?;
+        let of: Vec<usize> = edits.iter().map(|(prompt, _)| *prompt).collect();
+        let mut cache = cache.select(&of, &lm.device());
+        let chunk = program_chunk(lm.config().text.max_words, &layouts.iter().collect::<Vec<_>>());
+        let last = lm.forward(&chunk, &mut cache, true).last; // [edits, tokens, hidden]
+        let width = last.dims()[2];
+        let mut facts = Vec::with_capacity(edits.len());
+        for (at, &(prompt, picture)) in edits.iter().enumerate() {
+            let (plan, cells) = (&plans[prompt], picture.codes.len());
+            let first = plan.program.len() - 1;
+            let states = last.clone().slice([at..at + 1, first..first + cells, 0..width]);
+            let logits = to_host(lm.code_logits(states.reshape([cells, width]))).await?;
+            facts.push(cell_facts(&logits, picture, &prompts[prompt].source, plan)?);
+        }
+        Ok(facts)
+    }
+}
+
+/// Reads edited pictures, each with the index of its prompt, after new [`Thoughts`].
 ///
 /// # Errors
-/// [`ModelError::Format`] for a picture of another size than the model's; [`ModelError::NotANumber`] for a
-/// broken model; [`ModelError::Device`].
+/// As [`Thoughts::new`] and [`Thoughts::read`].
 pub async fn read(
     lm: &LanguageModel,
     vocabulary: &Vocabulary,
     prompts: &[Prompt],
     edits: &[(usize, &CodeGrid)],
 ) -> Result<Vec<Vec<CellFacts>>, ModelError> {
-    let (cache, keys) = read_prompts(lm, vocabulary, prompts);
-    let plans = write_plans(lm, vocabulary, (cache.clone(), &keys)).await?;
-    let layouts = edits
-        .iter()
-        .map(|&(prompt, picture)| layout(vocabulary, &plans[prompt], picture))
-        .collect::<Result<Vec<_>, _>>()?;
-    let of: Vec<usize> = edits.iter().map(|(prompt, _)| *prompt).collect();
-    let mut cache = cache.select(&of, &lm.device());
-    let chunk = program_chunk(lm.config().text.max_words, &layouts.iter().collect::<Vec<_>>());
-    let last = lm.forward(&chunk, &mut cache, true).last; // [edits, tokens, hidden]
-    let width = last.dims()[2];
-    let mut facts = Vec::with_capacity(edits.len());
-    for (at, &(prompt, picture)) in edits.iter().enumerate() {
-        let (plan, cells) = (&plans[prompt], picture.codes.len());
-        let first = plan.program.len() - 1;
-        let states = last.clone().slice([at..at + 1, first..first + cells, 0..width]);
-        let logits = to_host(lm.code_logits(states.reshape([cells, width]))).await?;
-        facts.push(cell_facts(&logits, picture, &prompts[prompt].source, plan)?);
-    }
-    Ok(facts)
+    Thoughts::new(lm, vocabulary, prompts.to_vec()).await?.read(lm, vocabulary, edits).await
 }
 
 /// The program that writes a whole picture after a plan.
@@ -180,7 +216,14 @@ impl Editor {
         let Some(verifier) = self.verifier() else { return Ok(None) };
         let words = self.vocabulary().text().encode(instruction)?;
         let prompt = Prompt { source: outcome.source_codes.clone(), words };
-        let read = read(self.lm(), self.vocabulary(), &[prompt], &[(0, &outcome.codes)]).await?;
+        // Candidates of one edit come one after the other.
+        let last = self.thoughts().take();
+        let thoughts = match last {
+            Some(last) if last.prompts[..] == [prompt.clone()] => last,
+            _ => Thoughts::new(self.lm(), self.vocabulary(), vec![prompt]).await?,
+        };
+        let read = thoughts.read(self.lm(), self.vocabulary(), &[(0, &outcome.codes)]).await?;
+        *self.thoughts() = Some(thoughts);
         Ok(read.first().map(|cells| verifier.verdict(cells)))
     }
 }
