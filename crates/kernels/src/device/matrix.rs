@@ -95,11 +95,6 @@ impl DeviceMatrix {
         Self { bits, codes, scales, rows, width }
     }
 
-    /// Rows of weights.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// `x · wᵀ`, `[batch, seq, width]` → `[batch, seq, rows]`.
     pub(crate) fn forward(&self, x: Tensor<3>, around: Around<'_>) -> Tensor<3> {
         let results = if around.swiglu { self.rows / 2 } else { self.rows };
