@@ -2,13 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
 
 use burn::tensor::Device;
-use earl_model::checkpoint::bundle::{Bundle, Packed, pack};
+use earl_model::checkpoint::bundle::{Bundle, Packed, hex_sha256, pack};
 use earl_model::checkpoint::quantize::Dtype;
 use earl_model::checkpoint::{TensorMap, safetensors};
 use earl_model::{Editor, ModelError};
 use earl_tests::{greys, small_config, weights};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 fn tensors() -> TensorMap {
     let config = small_config();
@@ -58,6 +60,69 @@ fn every_type_is_read_back_within_its_step() {
         }
         Editor::load(&bundle, &Device::flex()).unwrap();
     }
+}
+
+/// The same bundle in chunks of so many bytes.
+fn recut(packed: &Packed, bytes: usize) -> Packed {
+    let stream: Vec<u8> = packed.chunks.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+    let (mut entries, mut chunks) = (Vec::new(), Vec::new());
+    for (at, piece) in stream.chunks(bytes).enumerate() {
+        let sha256 = hex_sha256(piece);
+        chunks.push((format!("chunks/{sha256}.bin"), piece.to_vec()));
+        entries.push(json!({"sha256": sha256, "offset": at * bytes, "length": piece.len()}));
+    }
+    let manifest = altered(packed, |manifest| manifest["chunks"] = entries.into());
+    Packed { manifest, chunks }
+}
+
+#[test]
+fn chunks_on_demand_are_read_when_wanted_and_then_given_up() {
+    let packed = recut(&packed(Dtype::Q8), 256);
+    let whole = open(&packed.manifest, &packed).unwrap();
+    let (reads, chunks) = (Rc::new(RefCell::new(Vec::new())), packed.chunks.clone());
+    let noted = reads.clone();
+    let bundle = Bundle::open_on_demand(&packed.manifest, move |at| {
+        noted.borrow_mut().push(at);
+        Ok(chunks[at].1.clone())
+    })
+    .unwrap();
+    assert!(packed.chunks.len() > 20 && reads.borrow().is_empty());
+
+    let matrix = |bundle: &Bundle| bundle.packed("lm.layers.0.down_proj.weight").unwrap().unwrap();
+    let (held, again) = (matrix(&bundle), reads.borrow().len());
+    assert!(again > 0 && again < packed.chunks.len() / 2, "{again} reads");
+    drop(matrix(&bundle));
+    let scales = reads.borrow().len() - again;
+    assert!(
+        scales < again,
+        "what the first holds is not read again: {scales} reads, {again} at first"
+    );
+    for row in 0..held.rows() {
+        assert_eq!(held.row_values(row), matrix(&whole).row_values(row));
+    }
+    drop(held);
+    let before = reads.borrow().len();
+    drop(matrix(&bundle));
+    assert_eq!(reads.borrow().len() - before, again, "nothing was kept");
+
+    let (on_demand, at_once) = (bundle.tensors().unwrap(), whole.tensors().unwrap());
+    assert!(on_demand.iter().all(|(name, tensor)| *tensor == at_once[name]));
+}
+
+#[test]
+fn a_damaged_chunk_on_demand_is_found_by_what_needs_it() {
+    let packed = recut(&packed(Dtype::Q8), 256);
+    let chunks = packed.chunks.clone();
+    let bundle = Bundle::open_on_demand(&packed.manifest, move |at| {
+        let mut bytes = chunks[at].1.clone();
+        bytes[7] ^= u8::from(at == 3);
+        Ok(bytes)
+    })
+    .unwrap();
+    assert!(matches!(bundle.tensors().err(), Some(ModelError::Hash { .. })));
+    let gone = || ModelError::Read { what: "chunk".into(), problem: "gone".into() };
+    let bundle = Bundle::open_on_demand(&packed.manifest, move |_| Err(gone())).unwrap();
+    assert!(matches!(bundle.tensors().err(), Some(ModelError::Read { .. })));
 }
 
 #[test]

@@ -225,7 +225,7 @@ fn the_page_has_codes_to_compare_with() {
     let model = transformers(temporary.path());
     let input = picture(&folder);
     let mut all = Vec::new();
-    for quant in ["q8", "f32"] {
+    for quant in ["q8", "q4", "f32"] {
         let bundle = folder.join(quant);
         facts(&["export", "--model", text(&model), "--quant", quant, "-o", text(&bundle)]);
         let editor = loaded(&bundle);

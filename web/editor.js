@@ -131,7 +131,7 @@ export class Editor extends EventTarget {
     this.#say("ready");
   }
 
-  /** A device that is lost before it is ready is set up once more. @param {import("./backend.js").Choice} chosen @param {Uint8Array<ArrayBuffer>[]} chunks @param {AbortSignal | undefined} signal */
+  /** A device that is lost before it is ready is set up once more. @param {import("./backend.js").Choice} chosen @param {import("./types").Chunks} chunks @param {AbortSignal | undefined} signal */
   async #startOnDevice(chosen, chunks, signal) {
     try {
       return await this.#start(chosen, chunks, signal);
@@ -141,7 +141,7 @@ export class Editor extends EventTarget {
     }
   }
 
-  /** @param {import("./backend.js").Choice} chosen @param {Uint8Array<ArrayBuffer>[]} chunks @param {AbortSignal | undefined} signal @returns {Promise<import("./types").ModuleInfo>} */
+  /** @param {import("./backend.js").Choice} chosen @param {import("./types").Chunks} chunks @param {AbortSignal | undefined} signal @returns {Promise<import("./types").ModuleInfo>} */
   async #start(chosen, chunks, signal) {
     const { client, info, device, guard } = await this.#launch(chosen, chunks, signal);
     this.#client = client;
@@ -150,7 +150,7 @@ export class Editor extends EventTarget {
     return info;
   }
 
-  /** A worker with the model loaded, and tested if it is on a device. @param {import("./backend.js").Choice} chosen @param {Uint8Array<ArrayBuffer>[]} chunks @param {AbortSignal | undefined} signal */
+  /** A worker with the model loaded, and tested if it is on a device. @param {import("./backend.js").Choice} chosen @param {import("./types").Chunks} chunks @param {AbortSignal | undefined} signal */
   async #launch({ use, adapter, software }, chunks, signal) {
     const client = new Client(this.#options.workerUrl);
     try {
@@ -158,7 +158,7 @@ export class Editor extends EventTarget {
       const full = this.#model.manifest.model.tier === FULL;
       const module = await client.ask({ type: "start", use, full }, { signal }).answer;
       // WebGPU gets a copy: the CPU may need the weights next.
-      const transfer = use === "cpu" ? [...new Set(chunks.map((chunk) => chunk.buffer))] : [];
+      const transfer = use === "cpu" ? [...new Set(chunks.flatMap((chunk) => (chunk instanceof Blob ? [] : [chunk.buffer])))] : [];
       /** @type {import("./types").ModuleInfo} */
       const info = await client.ask({ type: "load", manifest: this.#model.bytes, chunks }, { transfer, signal }).answer;
       this.#end.signal.throwIfAborted();

@@ -19,6 +19,7 @@ const memory = new Map();
 const inMemory = {
   kind: "memory",
   get: async (hash, name) => memory.get(`${hash}/${name}`)?.slice() ?? null,
+  blob: async (hash, name) => (memory.has(`${hash}/${name}`) ? new Blob([memory.get(`${hash}/${name}`) ?? ""]) : null),
   has: async (hash, name) => memory.has(`${hash}/${name}`),
   put: async (hash, name, bytes) => void memory.set(`${hash}/${name}`, bytes.slice()),
   delete: async (hash, name) => void memory.delete(`${hash}/${name}`),
@@ -36,6 +37,7 @@ async function inCache() {
       const found = await cache.match(keyOf(hash, name));
       return found ? new Uint8Array(await found.arrayBuffer()) : null;
     },
+    blob: async (hash, name) => (await cache.match(keyOf(hash, name)))?.blob() ?? null,
     has: async (hash, name) => (await cache.match(keyOf(hash, name))) !== undefined,
     put: (hash, name, bytes) => cache.put(keyOf(hash, name), new Response(bytes, { headers: { "content-length": String(bytes.length) } })),
     delete: async (hash, name) => void (await cache.delete(keyOf(hash, name))),
@@ -59,6 +61,7 @@ async function inFiles() {
       const found = await file(hash, name);
       return found ? new Uint8Array(await found.arrayBuffer()) : null;
     },
+    blob: file,
     has: async (hash, name) => (await file(hash, name)) !== null,
     put: async (hash, name, bytes) => {
       const writer = await (await (await folder(hash, true)).getFileHandle(name, { create: true })).createWritable();

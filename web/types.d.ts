@@ -190,6 +190,7 @@ export interface Problem {
 }
 
 /* Weights. */
+export type Chunks = (Uint8Array<ArrayBuffer> | Blob)[];
 export interface Chunk { sha256: string; offset: number; length: number }
 export interface Manifest {
   format: "EARLW"; version: 1; size: number; chunks: Chunk[];
@@ -199,6 +200,8 @@ export interface Manifest {
 export interface Store {
   kind: "cache" | "opfs" | "memory";
   get(hash: string, name: string): Promise<Uint8Array<ArrayBuffer> | null>;
+  /** The same without its bytes in memory, where the store is on disk. */
+  blob(hash: string, name: string): Promise<Blob | null>;
   has(hash: string, name: string): Promise<boolean>;
   put(hash: string, name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
   delete(hash: string, name: string): Promise<void>;
@@ -244,7 +247,7 @@ export interface Ran {
 }
 export type ToWorker =
   | { type: "start"; id: number; use: "cpu" | "webgpu"; full: boolean }
-  | { type: "load"; id: number; manifest: Uint8Array; chunks: Uint8Array[] }
+  | { type: "load"; id: number; manifest: Uint8Array; chunks: Chunks }
   | { type: "edit"; id: number; picture: Picture; options: RunOptions }
   | { type: "test"; id: number; brief: boolean }
   | { type: "stop"; id: number };

@@ -13,6 +13,7 @@ import { breathe } from "./breathe.js";
 import { EarlError, failure } from "./errors.js";
 import { LIMITS, fetchBytes } from "./fetching.js";
 import { parseManifest } from "./manifest.js";
+import { FULL } from "./options.js";
 import { NO_ROOM, hasRoom, memoryStore, openStore } from "./storage.js";
 
 /** SHA-256 in hex; empty where the browser offers none (pages without HTTPS): WebAssembly still checks. @param {Uint8Array<ArrayBuffer>} bytes */
@@ -65,9 +66,13 @@ export async function storedBytes(model, store) {
 /** Name of the lock that one tab holds while it fetches. @param {string} hash */
 export const lockName = (hash) => `earl-weights:${hash}`;
 
-/** Memory an edit with this model needs, in bytes: f32 weights, the stream, and room to work. @param {Manifest} manifest */
+/** Of a published model. @param {Manifest} manifest */
+const isLarge = ({ model }) => model.tier === FULL;
+
+/** Memory an edit with this model needs, in bytes: f32 weights, but for the packed ones of a published model, the stream, and room to work. @param {Manifest} manifest */
 export function memoryOf(manifest) {
-  const values = manifest.tensors.reduce((sum, { shape }) => sum + shape.reduce((product, axis) => product * axis, 1), 0);
+  const wide = isLarge(manifest) ? manifest.tensors.filter(({ dtype }) => dtype.startsWith("f")) : manifest.tensors;
+  const values = wide.reduce((sum, { shape }) => sum + shape.reduce((product, axis) => product * axis, 1), 0);
   return values * 4 + manifest.size + 48 * 1024 * 1024;
 }
 
@@ -113,7 +118,7 @@ class Progress {
  * @param {Model} model
  * @param {{ storage?: import("./types").Storage, signal?: AbortSignal | undefined, onProgress?: (progress: import("./types").DownloadDetail) => void,
  *   onNotice?: (notice: string) => void, mayFetch?: (missing: number, stored: number) => boolean }} how
- * @returns {Promise<Uint8Array<ArrayBuffer>[]>}
+ * @returns {Promise<import("./types").Chunks>} blobs, which the browser may keep outside its memory, of a published model
  */
 export async function loadChunks(model, how) {
   const { signal, mayFetch } = how;
@@ -144,7 +149,7 @@ export async function loadChunks(model, how) {
  */
 async function gather(model, from, to, progress, how) {
   const chunks = distinct(model.manifest);
-  /** @type {Map<string, Uint8Array<ArrayBuffer>>} */
+  /** @type {Map<string, Uint8Array<ArrayBuffer> | Blob>} */
   const found = new Map();
   const keeper = { store: to, insists: insists(how.storage) };
   const failed = new AbortController();
@@ -152,7 +157,8 @@ async function gather(model, from, to, progress, how) {
   const work = async () => {
     for (let chunk = chunks.shift(); chunk; chunk = chunks.shift()) {
       signal.throwIfAborted();
-      found.set(chunk.sha256, await fromStores(model, chunk, from, progress) ?? await fromSite(model, chunk, keeper, progress, signal, how.onNotice));
+      const bytes = await fromStores(model, chunk, from, progress) ?? await fromSite(model, chunk, keeper, progress, signal, how.onNotice);
+      found.set(chunk.sha256, isLarge(model.manifest) ? ((await keeper.store.blob(model.hash, chunk.sha256)) ?? new Blob([bytes])) : bytes);
     }
   };
   try {
@@ -163,7 +169,7 @@ async function gather(model, from, to, progress, how) {
     throw error;
   }
   if (keeper.store.kind !== "memory") await keeper.store.put(MANIFESTS, await manifestName(model.url, "any"), model.bytes).catch(() => undefined);
-  return model.manifest.chunks.map(({ sha256 }) => /** @type {Uint8Array<ArrayBuffer>} */ (found.get(sha256)));
+  return /** @type {import("./types").Chunks} */ (model.manifest.chunks.map(({ sha256 }) => found.get(sha256)));
 }
 
 /** A stored chunk; a damaged one is deleted. @param {Model} model @param {import("./types").Chunk} chunk @param {Store[]} from @param {Progress} progress */

@@ -75,10 +75,10 @@ async function answer(message) {
   if (!wasm) throw failure("E_STATE", "no module is started");
   if (message.type === "load") {
     const { manifest, chunks } = message;
-    if ("load_full" in wasm) return (full = await wasm.load_full(manifest, chunks)).info();
+    if ("load_full" in wasm) return (full = await wasm.load_full(manifest, (/** @type {number} */ at) => bytesOf(/** @type {Blob} */ (chunks[at])))).info();
     model = await wasm.load(manifest, chunks);
     const info = model.info();
-    referee = info.backend === "webgpu" ? new Referee(manifest, chunks) : null;
+    referee = info.backend === "webgpu" ? new Referee(manifest, /** @type {Uint8Array[]} */ (chunks)) : null;
     return info;
   }
   if (message.type === "test") {
@@ -105,6 +105,9 @@ async function answer(message) {
   if (!full) throw failure("E_STATE", "no model is loaded");
   return runFull(wasm, full, picture, options, { ...tell, code: (done, total) => (post({ type: "code", id, done, total }), !stopped.has(id)) });
 }
+
+/** What the module asks for must be there when its call returns. @param {Blob} blob */
+const bytesOf = (blob) => new Uint8Array(new FileReaderSync().readAsArrayBuffer(blob));
 
 /**
  * Starts a module; the hash of WebGPU's, which names what a device was tested with.

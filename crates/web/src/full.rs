@@ -2,9 +2,10 @@
 
 use crate::error::to_js;
 use crate::messages::{FullEdited, Info};
-use crate::{BACKEND, device, open, pictures, put};
+use crate::{BACKEND, device, pictures, put};
 use burn::tensor::FloatDType;
 use earl_model::ModelError;
+use earl_model::checkpoint::bundle::Bundle;
 use earl_model::emu3::{FullEditor, FullRequest, Progress, pixels};
 use earl_model::files::on_white;
 use wasm_bindgen::prelude::*;
@@ -17,13 +18,25 @@ pub struct WebFullEditor {
     name: String,
 }
 
-/// Loads a bundle of tier `full`; arguments and checks are those of [`crate::load`].
+/// Loads a bundle of tier `full`: the manifest's bytes, and what answers with the bytes of its chunk of a number
+/// as a `Uint8Array`. A chunk is asked for when a tensor in it is loaded, and its size and SHA-256 are checked;
+/// on a GPU its bytes then leave this memory, so that models beyond 4 GiB can be loaded.
 ///
 /// # Errors
 /// An object `{ code, message, hint }`.
 #[wasm_bindgen]
-pub async fn load_full(manifest: Vec<u8>, chunks: js_sys::Array) -> Result<WebFullEditor, JsValue> {
-    let bundle = open(&manifest, &chunks).map_err(|error| to_js(&error))?;
+pub async fn load_full(
+    manifest: Vec<u8>,
+    read: js_sys::Function,
+) -> Result<WebFullEditor, JsValue> {
+    let bundle = Bundle::open_on_demand(&manifest, move |at| {
+        let bytes = read.call1(&JsValue::NULL, &JsValue::from(at as u32)).ok();
+        let bytes = bytes.and_then(|bytes| bytes.dyn_into::<js_sys::Uint8Array>().ok());
+        let what = format!("chunk {at}");
+        let problem = "the browser does not give it".into();
+        bytes.map(|bytes| bytes.to_vec()).ok_or(ModelError::Read { what, problem })
+    })
+    .map_err(|error| to_js(&error))?;
     let device = device().await.map_err(|error| to_js(&error))?;
     let editor = FullEditor::from_bundle(&bundle, FloatDType::F32, &device)
         .map_err(|error| to_js(&error))?;

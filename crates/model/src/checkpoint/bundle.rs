@@ -17,8 +17,9 @@ use earl_kernels::PackedMatrix;
 use earl_kernels::quant_linear::{Bits, Segment, SharedBytes};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 pub use super::writer::{Packed, pack};
 
@@ -119,11 +120,11 @@ pub struct FileEntry {
     pub length: u64,
 }
 
-/// A bundle whose chunks are at hand, checked.
+/// A bundle whose chunks are at hand or can be asked for, checked.
 pub struct Bundle {
     manifest: Manifest,
     hash: String,
-    chunks: Vec<SharedBytes>,
+    chunks: Chunks,
     /// By name, the shards of each tensor that is not another's scales, first rows first.
     tensors: BTreeMap<String, Vec<usize>>,
 }
@@ -139,14 +140,33 @@ impl Bundle {
         mut read: impl FnMut(&ChunkEntry) -> Result<B, ModelError>,
     ) -> Result<Self, ModelError> {
         let checked = parse_manifest(manifest)?;
-        let mut chunks = Vec::with_capacity(checked.chunks.len());
+        let mut held = Vec::with_capacity(checked.chunks.len());
         for chunk in &checked.chunks {
             let bytes = read(chunk)?;
             check_chunk(chunk, bytes.as_ref())?;
-            chunks.push(Arc::new(bytes) as SharedBytes);
+            held.push(Arc::new(bytes) as SharedBytes);
         }
+        Self::of(checked, manifest, Chunks::Held(held))
+    }
+
+    /// Reads a manifest. Chunks are read through `read`, by their number, when a tensor in them is asked
+    /// for, and given up when nothing uses their bytes any more: a model that moves to a GPU tensor by tensor
+    /// need not fit into the host's memory. Each chunk is checked whenever it is read.
+    ///
+    /// # Errors
+    /// As [`Bundle::open`], for the manifest alone: what is wrong with a chunk is said by what needs it.
+    pub fn open_on_demand(
+        manifest: &[u8],
+        read: impl Fn(usize) -> Result<Vec<u8>, ModelError> + 'static,
+    ) -> Result<Self, ModelError> {
+        let checked = parse_manifest(manifest)?;
+        let held = RefCell::new(checked.chunks.iter().map(|_| Weak::new()).collect());
+        Self::of(checked, manifest, Chunks::OnDemand { read: Box::new(read), held })
+    }
+
+    fn of(checked: Manifest, bytes: &[u8], chunks: Chunks) -> Result<Self, ModelError> {
         let tensors = joined(&checked.tensors)?;
-        Ok(Self { manifest: checked, hash: hex_sha256(manifest), chunks, tensors })
+        Ok(Self { manifest: checked, hash: hex_sha256(bytes), chunks, tensors })
     }
 
     /// The manifest.
@@ -200,7 +220,7 @@ impl Bundle {
         let (shape, mut data) = (self.shape(name).ok_or_else(missing)?, Vec::new());
         for entry in self.shards(name) {
             let width = entry.shape.last().copied().unwrap_or(1);
-            let (codes, scales) = (self.bytes(entry.offset, entry.length), self.scales(entry));
+            let (codes, scales) = (self.bytes(entry.offset, entry.length)?, self.scales(entry)?);
             data.extend(dequantize(&codes, &scales, width, entry.dtype));
         }
         match data.iter().position(|value| !value.is_finite()) {
@@ -230,8 +250,8 @@ impl Bundle {
             if entry.dtype != first.dtype {
                 return Err(manifest_error(format!("`{name}` has shards of different types")));
             }
-            segments.extend(self.segments(entry.offset, entry.length));
-            scales.extend(self.scales(entry));
+            segments.extend(self.segments(entry.offset, entry.length)?);
+            scales.extend(self.scales(entry)?);
         }
         let infinite = |scale: &[u8]| scale[1] & 0x7c == 0x7c;
         if let Some(at) = scales.chunks_exact(2).position(infinite) {
@@ -241,11 +261,13 @@ impl Bundle {
         packed.map(Some).map_err(|problem| manifest_error(format!("`{name}`: {problem}")))
     }
 
-    /// A file of the bundle.
-    #[must_use]
-    pub fn file(&self, name: &str) -> Option<Vec<u8>> {
-        let entry = self.manifest.files.iter().find(|entry| entry.name == name)?;
-        Some(self.bytes(entry.offset, entry.length))
+    /// A file of the bundle; `None` if it has none of that name.
+    ///
+    /// # Errors
+    /// What is wrong with a chunk that is read for it.
+    pub fn file(&self, name: &str) -> Result<Option<Vec<u8>>, ModelError> {
+        let entry = self.manifest.files.iter().find(|entry| entry.name == name);
+        entry.map(|entry| self.bytes(entry.offset, entry.length)).transpose()
     }
 
     fn shards(&self, name: &str) -> impl Iterator<Item = &TensorEntry> {
@@ -254,32 +276,60 @@ impl Bundle {
     }
 
     /// Bytes of a tensor's scales; none for float types.
-    fn scales(&self, entry: &TensorEntry) -> Vec<u8> {
+    fn scales(&self, entry: &TensorEntry) -> Result<Vec<u8>, ModelError> {
         let name = entry.scales.as_ref();
         let scales = self.manifest.tensors.iter().find(|other| Some(&other.name) == name);
-        scales.map_or_else(Vec::new, |scales| self.bytes(scales.offset, scales.length))
+        scales.map_or(Ok(Vec::new()), |scales| self.bytes(scales.offset, scales.length))
     }
 
-    fn bytes(&self, offset: u64, length: u64) -> Vec<u8> {
+    fn bytes(&self, offset: u64, length: u64) -> Result<Vec<u8>, ModelError> {
         let mut bytes = Vec::with_capacity(length as usize);
-        for Segment { bytes: chunk, range } in self.segments(offset, length) {
+        for Segment { bytes: chunk, range } in self.segments(offset, length)? {
             bytes.extend_from_slice(&(*chunk).as_ref()[range]);
         }
-        bytes
+        Ok(bytes)
     }
 
     /// Where a part of the stream lies; the manifest's offsets are checked.
-    fn segments(&self, offset: u64, length: u64) -> Vec<Segment> {
+    fn segments(&self, offset: u64, length: u64) -> Result<Vec<Segment>, ModelError> {
         let (mut at, end, mut segments) = (offset, offset + length, Vec::new());
         let size = self.manifest.chunks.first().map_or(1, |chunk| chunk.length);
         while at < end {
             let chunk = (at / size) as usize;
             let stop = end.min((at / size + 1) * size);
             let range = (at % size) as usize..(stop - at / size * size) as usize;
-            segments.push(Segment { bytes: self.chunks[chunk].clone(), range });
+            let bytes = self.chunks.get(chunk, &self.manifest.chunks[chunk])?;
+            segments.push(Segment { bytes, range });
             at = stop;
         }
-        segments
+        Ok(segments)
+    }
+}
+
+/// A bundle's chunks.
+enum Chunks {
+    Held(Vec<SharedBytes>),
+    OnDemand {
+        read: Box<dyn Fn(usize) -> Result<Vec<u8>, ModelError>>,
+        /// Those that something uses.
+        held: RefCell<Vec<Weak<Vec<u8>>>>,
+    },
+}
+
+impl Chunks {
+    fn get(&self, at: usize, entry: &ChunkEntry) -> Result<SharedBytes, ModelError> {
+        match self {
+            Self::Held(chunks) => Ok(chunks[at].clone()),
+            Self::OnDemand { read, held } => {
+                if let Some(bytes) = held.borrow()[at].upgrade() {
+                    return Ok(bytes);
+                }
+                let bytes = Arc::new(read(at)?);
+                check_chunk(entry, &bytes)?;
+                held.borrow_mut()[at] = Arc::downgrade(&bytes);
+                Ok(bytes)
+            }
+        }
     }
 }
 

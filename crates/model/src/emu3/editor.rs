@@ -122,7 +122,7 @@ impl FullEditor {
         let lm = config.lm.as_ref().ok_or_else(|| missing("language model"))?;
         let vq = config.vq.as_ref().ok_or_else(|| missing("image tokenizer"))?;
         check_published(lm.vocab_size, vq.codebook_size)?;
-        let ranks = bundle.file(RANKS_FILE).ok_or_else(|| missing("text tokenizer"))?;
+        let ranks = bundle.file(RANKS_FILE)?.ok_or_else(|| missing("text tokenizer"))?;
         Ok(Self {
             lm: Emu3Lm::from_bundle(lm, bundle, matrices, device)?,
             vq: Emu3Vq::from_bundle(vq, bundle, device)?,
