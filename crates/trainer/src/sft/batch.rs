@@ -126,9 +126,13 @@ impl BatchMaker<'_> {
             labels.extend(cell_labels(self.vocabulary, &first.scene)?);
             for (edit, example) in examples.iter().enumerate() {
                 let mode = self.mode(index, edit as u64);
-                edits.push(self.edit(source, example, mode).with_context(|| {
+                let mut made = self.edit(source, example, mode).with_context(|| {
                     format!("example {} of scene {index}: `{}`", edit, example.instruction)
-                })?);
+                })?;
+                let key =
+                    Key { seed: config.seed, purpose: 22, index, position: edit as u64, token: 0 };
+                leave_out(&mut made.words, config.words_left_out, self.vocabulary, key);
+                edits.push(made);
             }
         }
         Ok(Batch { sources, labels, edits })
@@ -181,6 +185,23 @@ impl BatchMaker<'_> {
             })
         };
         example.plan.iter().map(step).collect()
+    }
+}
+
+/// Leaves out a share of a sentence's words, drawn by `key`, but none that names a thing, a tint or a background.
+fn leave_out(words: &mut Vec<usize>, share: f64, vocabulary: &Vocabulary, key: Key) {
+    if share == 0.0 {
+        return;
+    }
+    let names = [vocabulary.names(), vocabulary.tints(), vocabulary.backgrounds()];
+    let stays = |&(at, &word): &(usize, &usize)| {
+        let token = vocabulary.word(word);
+        uniform(Key { token: at as u64, ..key }) >= share
+            || names.iter().any(|names| names.contains(&token))
+    };
+    let left: Vec<usize> = words.iter().enumerate().filter(stays).map(|(_, &word)| word).collect();
+    if !left.is_empty() {
+        *words = left;
     }
 }
 
@@ -248,5 +269,32 @@ mod tests {
         assert_eq!(batch.passes(9), [pass(0..4, 0..9)]);
         assert_eq!(batch.passes(4), [pass(0..1, 0..2), pass(1..2, 2..7), pass(2..4, 7..9)]);
         assert_eq!(batch.passes(1).len(), 4);
+    }
+
+    #[test]
+    fn words_are_left_out_but_never_what_they_name() {
+        let config = crate::config::RunConfig::parse("").unwrap().model_config().unwrap();
+        let vocabulary = Vocabulary::new(&config);
+        let sentence = "please paint the football red and make the background blue";
+        let whole = vocabulary.text().encode(sentence).unwrap();
+        let left = |share, index| {
+            let mut words = whole.clone();
+            let key = Key { seed: 3, purpose: 22, index, position: 0, token: 0 };
+            leave_out(&mut words, share, &vocabulary, key);
+            words.iter().map(|&word| vocabulary.text().words()[word].as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(left(0.0, 1).join(" "), sentence);
+        assert_eq!(left(1.0, 1), ["football", "red", "blue"]);
+        assert_eq!(left(0.3, 5), left(0.3, 5), "the same draw for the same edit");
+        let kept: usize = (0..200).map(|index| left(0.3, index).len() - 3).sum();
+        assert!((820..1140).contains(&kept), "{kept} of 1,400 others at 0.7");
+        let mut nameless = vocabulary.text().encode("please make it").unwrap();
+        leave_out(
+            &mut nameless,
+            1.0,
+            &vocabulary,
+            Key { seed: 3, purpose: 22, index: 0, position: 0, token: 0 },
+        );
+        assert_eq!(nameless.len(), 3, "a sentence is never empty");
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct DataConfig {
     pub full_share: f64,
     /// Share of edits trained in mode `think`.
     pub think_share: f64,
+    /// Share of words left out of sentences, but for names, tints and backgrounds.
+    pub words_left_out: f64,
     /// How often each operation is drawn, by its name; absent ones keep their default.
     pub ops: std::collections::BTreeMap<String, f64>,
 }
@@ -77,6 +79,7 @@ impl Default for DataConfig {
             group_size: 32,
             full_share: 0.06,
             think_share: 0.04,
+            words_left_out: 0.0,
             ops: std::collections::BTreeMap::new(),
         }
     }
@@ -107,6 +110,12 @@ impl SftConfig {
         {
             bail!(
                 "`sft.data.full_share` and `think_share` are {shares:?}; they must lie in 0..=1 together"
+            );
+        }
+        if !(0.0..1.0).contains(&data.words_left_out) {
+            bail!(
+                "`sft.data.words_left_out` is {}; it must be at least 0 and below 1",
+                data.words_left_out
             );
         }
         self.optim.check()
