@@ -392,7 +392,7 @@ describe("element", () => {
         all.push([small.width, small.height, off < 2]);
       }
       const odd = await opened(t.noise(3001, 1101));
-      const usual = t.noise(2000, 1500);
+      const usual = t.noise(1600, 1300);
       const [{ View }, { TEXTS }, { prepare, thumbnailOf }] = await Promise.all(["view", "texts", "shown"].map((name) => import(`/web/element/${name}.js`)));
       const root = document.body.appendChild(document.createElement("div")).attachShadow({ mode: "open" });
       const view = new View(root, TEXTS);

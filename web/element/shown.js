@@ -3,10 +3,10 @@
  * What the element shows of a picture. One with more pixels than a screen has room for is drawn smaller first, once and
  * band by band: to show it as it is would hold up the page at every change.
  */
-import { bands, rowsAtOnce } from "../breathe.js";
+import { bands, breathe, rowsAtOnce } from "../breathe.js";
 
 /** Most pixels on the stage. */
-const STAGE = 3 << 20;
+const STAGE = 2 << 20;
 /** Longest side of a small picture in a row. */
 const THUMBNAIL = 256;
 
@@ -28,6 +28,7 @@ export async function prepare(data) {
     from.putImageData(data, 0, -y, 0, y, width, rows);
     to.drawImage(band, 0, 0, width, rows, 0, y / unit, small.width, Math.ceil(rows / unit));
   }
+  await breathe(); // what is drawn with it is another task's
   smaller.set(data.data, small);
 }
 
