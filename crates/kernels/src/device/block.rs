@@ -10,10 +10,10 @@ use burn_cubecl::tensor::CubeTensor;
 
 /// Most keys whose weights lie in a workgroup's memory; more take `far_attention.wgsl`.
 pub(crate) const MOST_KEYS: usize = 2048;
+/// Threads of a workgroup of `far_attention.wgsl`.
+const FAR_THREADS: usize = 256;
 /// Tokens that are widened to the `SwiGLU`'s inner width at once.
 const MOST_TOKENS: usize = 1024;
-/// Threads of its workgroups.
-const FAR_THREADS: usize = 256;
 /// Most tokens of a causal chunk whose scores the CPU sums in lanes; see `fused::attention`.
 const SHORT: usize = 128;
 /// Rows of a key/value head from which the CPU sums scores straight on.
@@ -121,18 +121,20 @@ impl Block {
 
     /// The shader for a cache with that room.
     fn attention(&self, keys_room: usize, seq: usize, causal: bool) -> Shader {
-        let scale = (self.shape.head_dim as f32).powf(-0.5);
+        let shader = |name, text| {
+            let shader = Shader::new(name, text).with(include_str!("wgsl/keys.wgsl"));
+            shader.float("SCALE", (self.shape.head_dim as f32).powf(-0.5))
+        };
         if keys_room > MOST_KEYS {
             let width = self.shape.head_dim;
             let fits = width.is_multiple_of(4) && width <= 4 * FAR_THREADS;
             assert!(fits, "attention: {keys_room} keys of {width} numbers");
-            let shader = Shader::new("far_attention", include_str!("wgsl/far_attention.wgsl"));
-            return shader.threads(FAR_THREADS).float("SCALE", scale);
+            let text = include_str!("wgsl/far_attention.wgsl");
+            return shader("far_attention", text).threads(FAR_THREADS);
         }
         let in_lanes = seq * self.heads / self.kv_heads <= FEW || (causal && seq <= SHORT);
-        Shader::new("attention", include_str!("wgsl/attention.wgsl"))
+        shader("attention", include_str!("wgsl/attention.wgsl"))
             .whole("MOST_KEYS", MOST_KEYS)
-            .float("SCALE", scale)
             .option("lanes", in_lanes)
             .option("straight", !in_lanes)
     }

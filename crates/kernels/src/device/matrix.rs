@@ -5,7 +5,7 @@
 //! word of weights is read once for up to [`PLACES`] rows of it (`wide.wgsl`).
 
 use super::{Shader, THREADS, TINY, inner, outer, room, typed_room};
-use crate::quant_linear::{BLOCK, Bits, PackedMatrix};
+use crate::quant_linear::{BLOCK, Bits, LANES, PackedMatrix};
 use burn::Tensor;
 use burn::tensor::{DType, Device, Int, TensorData};
 use burn_cubecl::tensor::CubeTensor;
@@ -17,9 +17,8 @@ const WORD: usize = 4;
 const NARROW: usize = 1536;
 /// Rows of the input that read a word of weights together.
 const PLACES: usize = 8;
-/// Rows of weights of a wide workgroup, and its threads: eight lanes each.
+/// Rows of weights of a wide workgroup, of [`LANES`] threads each.
 const COLUMNS: usize = 32;
-const LANES: usize = 8;
 /// Most bytes of a matrix's codes in one buffer: what a WebGPU binding holds by default.
 const MOST_BYTES: usize = 128 << 20;
 

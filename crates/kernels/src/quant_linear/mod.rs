@@ -37,7 +37,7 @@ use std::sync::Arc;
 /// Values that share a scale.
 pub const BLOCK: usize = 32;
 /// Blocks whose float products are added up side by side; see [`scalar`].
-const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 /// Bytes of a float16 scale.
 const SCALE_BYTES: usize = 2;
 /// Products from which every core takes a part; below, waking one costs more.

@@ -1,6 +1,5 @@
 // One query head of one token over the cache, in the order of `fused::attention`.
-// Grid: [HEADS, batch · seq].
-struct Info { seq: u32, start: u32, room: u32, causal: u32 }
+// Grid: [HEADS, batch · seq]. `Info` is in `keys.wgsl`.
 
 @bind var<storage, read_write> qkv: array<f32>;    // queries turned already
 @bind var<storage, read_write> keys: array<f32>;
@@ -14,16 +13,12 @@ var<workgroup> weights: array<f32, MOST_KEYS>;
 var<workgroup> peaks: array<f32, 64>;
 var<workgroup> sums: array<f32, 8>;
 
-const LOWEST = -3.0e38;
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) at: u32) {
     let head = group.x;
     let position = group.y;
-    let entry = position / info.seq;
-    let all = info.start + info.seq;
-    let limit = select(all, info.start + position % info.seq + 1u, info.causal != 0u);
-    let first_key = (entry * info.room * KV_HEADS + head / (HEADS / KV_HEADS)) * DIM;
+    let limit = keys_seen(position);
+    let first_key = first_key_of(position, head) * DIM;
     let from_place = (position * (HEADS + 2u * KV_HEADS) + head) * DIM;
     for (var i = at; i < DIM; i += 64u) { query[i] = qkv[from_place + i] * SCALE; }
     workgroupBarrier();
@@ -36,7 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var score = ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7])); //?lanes
         var score = 0.0; //?straight
         for (var i = 0u; i < DIM; i++) { score = query[i] * keys[vector + i] + score; } //?straight
-        if (shown[entry * all + key] < 0.5) { score = LOWEST; } //?mask
+        if (shown[mask_of(position) + key] < 0.5) { score = LOWEST; } //?mask
         weights[key] = score;
         peak = max(peak, score);
     }

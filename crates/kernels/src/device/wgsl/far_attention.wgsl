@@ -1,7 +1,6 @@
 // One query head of one token over a cache of any length, 256 keys at a time: weights are taken relative to
 // the highest score so far, and what was summed is scaled when it rises (Dao et al., arXiv 2205.14135).
-// Grid: [HEADS, batch · seq].
-struct Info { seq: u32, start: u32, room: u32, causal: u32 }
+// Grid: [HEADS, batch · seq]. `Info` is in `keys.wgsl`.
 
 @bind var<storage, read_write> qkv: array<vec4<f32>>;    // queries turned already
 @bind var<storage, read_write> keys: array<vec4<f32>>;
@@ -19,16 +18,12 @@ var<workgroup> weights: array<f32, 256>;
 var<workgroup> folded: array<f32, 256>;
 var<workgroup> sums: array<vec4<f32>, 256>;
 
-const LOWEST = -3.0e38;
-
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) at: u32) {
     let head = group.x;
     let position = group.y;
-    let entry = position / info.seq;
-    let all = info.start + info.seq;
-    let limit = select(all, info.start + position % info.seq + 1u, info.causal != 0u);
-    let first_key = (entry * info.room * KV_HEADS + head / (HEADS / KV_HEADS)) * FOURS;
+    let limit = keys_seen(position);
+    let first_key = first_key_of(position, head) * FOURS;
     if (at < FOURS) { query[at] = qkv[(position * (HEADS + 2u * KV_HEADS) + head) * FOURS + at] * SCALE; }
     workgroupBarrier();
 
@@ -43,7 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             score = 0.0;
             let vector = first_key + (first + at) * KV_HEADS * FOURS;
             for (var i = 0u; i < FOURS; i++) { score += dot(query[i], keys[vector + i]); }
-            if (shown[entry * all + first + at] < 0.5) { score = LOWEST; } //?mask
+            if (shown[mask_of(position) + first + at] < 0.5) { score = LOWEST; } //?mask
         }
         folded[at] = score;
         workgroupBarrier();
