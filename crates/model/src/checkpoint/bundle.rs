@@ -161,7 +161,8 @@ impl Bundle {
     ) -> Result<Self, ModelError> {
         let checked = parse_manifest(manifest)?;
         let held = RefCell::new(checked.chunks.iter().map(|_| Weak::new()).collect());
-        Self::of(checked, manifest, Chunks::OnDemand { read: Box::new(read), held })
+        let (read, newest) = (Box::new(read), RefCell::default());
+        Self::of(checked, manifest, Chunks::OnDemand { read, held, newest })
     }
 
     fn of(checked: Manifest, bytes: &[u8], chunks: Chunks) -> Result<Self, ModelError> {
@@ -313,6 +314,8 @@ enum Chunks {
         read: Box<dyn Fn(usize) -> Result<Vec<u8>, ModelError>>,
         /// Those that something uses.
         held: RefCell<Vec<Weak<Vec<u8>>>>,
+        /// The one read last: small tensors lie many to a chunk.
+        newest: RefCell<Option<Arc<Vec<u8>>>>,
     },
 }
 
@@ -320,13 +323,14 @@ impl Chunks {
     fn get(&self, at: usize, entry: &ChunkEntry) -> Result<SharedBytes, ModelError> {
         match self {
             Self::Held(chunks) => Ok(chunks[at].clone()),
-            Self::OnDemand { read, held } => {
+            Self::OnDemand { read, held, newest } => {
                 if let Some(bytes) = held.borrow()[at].upgrade() {
                     return Ok(bytes);
                 }
                 let bytes = Arc::new(read(at)?);
                 check_chunk(entry, &bytes)?;
                 held.borrow_mut()[at] = Arc::downgrade(&bytes);
+                *newest.borrow_mut() = Some(bytes.clone());
                 Ok(bytes)
             }
         }
