@@ -200,7 +200,7 @@ export interface Manifest {
 export interface Store {
   kind: "cache" | "opfs" | "memory";
   get(hash: string, name: string): Promise<Uint8Array<ArrayBuffer> | null>;
-  /** The same without its bytes in memory, where the store is on disk. */
+  /** The same as a file that takes no memory; `null` where the store has none. */
   blob(hash: string, name: string): Promise<Blob | null>;
   has(hash: string, name: string): Promise<boolean>;
   put(hash: string, name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;

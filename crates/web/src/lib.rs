@@ -59,7 +59,7 @@ pub async fn load(manifest: Vec<u8>, chunks: js_sys::Array) -> Result<WebEditor,
 }
 
 /// A bundle from its bytes, every chunk checked.
-pub(crate) fn open(manifest: &[u8], chunks: &js_sys::Array) -> Result<Bundle, ModelError> {
+fn open(manifest: &[u8], chunks: &js_sys::Array) -> Result<Bundle, ModelError> {
     let mut next = 0;
     Bundle::open(manifest, |chunk| {
         let bytes = chunks.get(next);
