@@ -50,11 +50,9 @@ export class Composer {
       button.title = name;
       button.setAttribute("aria-label", `Add: ${name}`);
       button.dataset["find"] = `${name} ${group}`;
-      const canvas = document.createElement("canvas");
-      canvas.width = canvas.height = 32;
-      const context = canvas.getContext("2d");
-      if (context) this.drawings.draw(context, { class: at, tint: null, row: 0, col: 0, cells: 4 }, 0, 0);
-      button.append(canvas);
+      const picture = document.createElement("span");
+      this.drawings.show(picture, at);
+      button.append(picture);
       button.addEventListener("click", () => this.#add(at));
       button.addEventListener("pointerdown", (event) => this.#dragNew(event, at));
       return button;

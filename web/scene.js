@@ -13,15 +13,18 @@ export const CELL = 8;
 export const SIDE = GRID * CELL;
 const COLUMNS = 10;
 const SLOT = { width: 72, height: 32 };
+/** Pixels of the largest drawing, the last in its slot. */
+const LARGE = SLOT.height;
 /** Where the drawing of so many cells starts in its slot. @type {Record<number, number>} */
 const OFFSET = { 2: 0, 3: 16, 4: 40 };
 
 /** The drawings and names, loaded once. */
 export class Drawings {
-  /** @param {World} world @param {ImageBitmap} sheet */
-  constructor(world, sheet) {
+  /** @param {World} world @param {ImageBitmap} sheet @param {string} address the sheet's, for styles */
+  constructor(world, sheet, address) {
     this.world = world;
     this.sheet = sheet;
+    this.address = address;
     this.tintable = world.classes.map((known, at) => (known.tintable ? at : -1)).filter((at) => at >= 0);
   }
 
@@ -30,8 +33,9 @@ export class Drawings {
     const fetched = await Promise.all([fetch(new URL("world.json", base)), fetch(new URL("sprites.png", base))]);
     const missing = fetched.find((response) => !response.ok);
     if (missing) throw new Error(`${new URL(missing.url).pathname} answered ${missing.status}`);
-    const sheet = await createImageBitmap(await fetched[1].blob(), { colorSpaceConversion: "none" });
-    return new Drawings(await fetched[0].json(), sheet);
+    const file = await fetched[1].blob();
+    const sheet = await createImageBitmap(file, { colorSpaceConversion: "none" });
+    return new Drawings(await fetched[0].json(), sheet, URL.createObjectURL(file));
   }
 
   /** Draws an object's sprite at pixels. @param {CanvasRenderingContext2D} context @param {WorldObject} object @param {number} x @param {number} y */
@@ -39,9 +43,19 @@ export class Drawings {
     const tint = object.tint === null ? -1 : this.world.tints.indexOf(object.tint);
     const natural = tint < 0 || !this.world.classes[object.class]?.tintable;
     const at = natural ? object.class : this.world.classes.length + this.tintable.indexOf(object.class) * this.world.tints.length + tint;
-    const left = (at % COLUMNS) * SLOT.width + (OFFSET[object.cells] ?? 0);
+    const [left, top] = slotOf(at);
     const side = object.cells * CELL;
-    context.drawImage(this.sheet, left, Math.floor(at / COLUMNS) * SLOT.height, side, side, x, y, side, side);
+    context.drawImage(this.sheet, left + (OFFSET[object.cells] ?? 0), top, side, side, x, y, side, side);
+  }
+
+  /** Shows a class's drawing as the ground of a square: a canvas each for so many costs every frame its time. @param {HTMLElement} square @param {number} drawing */
+  show(square, drawing) {
+    const [left, top] = slotOf(drawing);
+    const { width, height } = this.sheet;
+    const part = (/** @type {number} */ start, /** @type {number} */ whole) => `${(100 * start) / (whole - LARGE)}%`;
+    square.style.backgroundImage = `url(${this.address})`;
+    square.style.backgroundSize = `${(100 * width) / LARGE}% ${(100 * height) / LARGE}%`;
+    square.style.backgroundPosition = `${part(left + SLOT.width - LARGE, width)} ${part(top, height)}`;
   }
 
   /** Draws a whole scene. @param {CanvasRenderingContext2D} context @param {SceneState} scene */
@@ -62,6 +76,9 @@ export class Drawings {
     return (object.tint ? `${object.tint} ` : "") + (this.world.classes[object.class]?.name ?? "");
   }
 }
+
+/** Left and top of a drawing's slot on the sheet, in pixels. @param {number} at @returns {[number, number]} */
+const slotOf = (at) => [(at % COLUMNS) * SLOT.width, Math.floor(at / COLUMNS) * SLOT.height];
 
 /** @param {WorldObject} a @param {WorldObject} b */
 const overlap = (a, b) =>

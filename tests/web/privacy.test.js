@@ -218,10 +218,11 @@ describe("without a network", () => {
       assert.ok(Math.abs(told - cached - weightBytes) < 0.3e6, `${told} of ${cached} in caches and ${weightBytes} in files`);
       const nothing = { caches: [], databases: [], files: [], workers: 0, texts: 0 };
       assert.deepEqual(await left(), nothing);
+      const removed = on.server.log.length;
       assert.equal(await page.isChecked("#keep"), false);
       await run("make the background green");
       await page.evaluate(async () => void (await fetch("web/api.js")));
-      assert.deepEqual(await left(), nothing, "neither an edit nor what the page asks for is stored again");
+      assert.deepEqual(await left(), nothing, `neither an edit nor what the page asks for is stored again; asked for since: ${on.server.log.slice(removed)}`);
       const before = on.server.log.length;
       await again();
       await run("make the background yellow");
