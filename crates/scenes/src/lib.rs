@@ -11,6 +11,7 @@ mod class;
 mod dataset;
 mod edit;
 mod example;
+mod first;
 mod generate;
 mod instruct;
 mod mask;

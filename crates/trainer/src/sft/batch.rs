@@ -1,7 +1,7 @@
 //! Training batches: scenes and their edits as token ids, labels of the seeing loss, all from a seed.
 
 use super::codes::CodeTable;
-use super::config::DataConfig;
+use super::config::{DataConfig, FullAnswer};
 use anyhow::{Context, Result, bail};
 use earl_model::config::BOX_CELLS;
 use earl_model::sample::rng::{Key, uniform};
@@ -156,7 +156,9 @@ impl BatchMaker<'_> {
     pub(crate) fn edit(&self, source: usize, example: &Example, mode: Mode) -> Result<Edit> {
         let words = self.vocabulary.text().encode(&example.instruction)?;
         let steps = self.steps(example, mode)?;
-        let picture = self.codes.target(&example.scene, &example.target);
+        let first = mode == Mode::Full && self.config.full_answer == FullAnswer::First;
+        let answer = if first { &example.first_answer() } else { &example.target };
+        let picture = self.codes.target(&example.scene, answer);
         let tokens = sequence::write(self.vocabulary, mode, &steps, &picture.codes)?;
         let program = sequence::program_layout(self.vocabulary, mode, &tokens)?;
         Ok(Edit { source, words, program })

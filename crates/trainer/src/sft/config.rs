@@ -45,12 +45,24 @@ pub(crate) struct DataConfig {
     pub group_size: usize,
     /// Share of edits trained in mode `full`.
     pub full_share: f64,
+    /// Which of several right answers mode `full` is taught.
+    pub full_answer: FullAnswer,
     /// Share of edits trained in mode `think`.
     pub think_share: f64,
     /// Share of words left out of sentences, but for names, tints and backgrounds.
     pub words_left_out: f64,
     /// How often each operation is drawn, by its name; absent ones keep their default.
     pub ops: std::collections::BTreeMap<String, f64>,
+}
+
+/// Which of an edit's right answers is taught where no plan names one before the picture is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FullAnswer {
+    /// A random one, as in the other modes.
+    Any,
+    /// Always the one that comes first in reading order ([`earl_scenes::Example::first_answer`]).
+    First,
 }
 
 impl Default for SftConfig {
@@ -78,6 +90,7 @@ impl Default for DataConfig {
             edits_per_scene: 4,
             group_size: 32,
             full_share: 0.06,
+            full_answer: FullAnswer::Any,
             think_share: 0.04,
             words_left_out: 0.0,
             ops: std::collections::BTreeMap::new(),
