@@ -1,8 +1,7 @@
 //! `trainer rl`: the run around the policy, from a supervised model to a better one.
 
-use super::{REFERENCE, new_run, open_run};
+use super::run::{REFERENCE, RunFlags, new_run};
 use crate::config::RunConfig;
-use crate::device::DeviceName;
 use crate::eval::{Settings, evaluate};
 use crate::hint;
 use crate::interrupt;
@@ -18,7 +17,7 @@ use crate::rl::verifiers::Verifiers;
 use crate::rl::verify::{Corrupted, Given, Reward, Strict};
 use crate::run_dir::{RunDir, write_file};
 use crate::store::{Stored, check_finite};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use burn::tensor::Device;
 use earl_model::checkpoint::{TensorMap, safetensors};
 use earl_model::editor::{SEEING_PREFIX, VISION_PREFIX};
@@ -34,24 +33,14 @@ use std::time::{Duration, Instant};
 /// Flags of `rl`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Configuration of the run (TOML).
-    #[arg(long, required_unless_present = "resume")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunFlags,
     /// The model to start from, and to stay near: a bundle, a run or a safetensors file.
     #[arg(long, value_name = "MODEL", required_unless_present = "resume")]
     init: Option<PathBuf>,
-    /// Folder of the new run [default: runs/rl-<config>-N].
-    #[arg(long, conflicts_with = "resume")]
-    out: Option<PathBuf>,
-    /// Go on with this run from its newest whole checkpoint.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "init"])]
-    resume: Option<PathBuf>,
     /// Iterations of the run, instead of the configuration's.
     #[arg(long, conflicts_with = "resume")]
     iterations: Option<u64>,
-    /// Seed of rollouts and scenes, instead of the configuration's.
-    #[arg(long, conflicts_with = "resume")]
-    seed: Option<u64>,
     /// Share of rewards replaced by noise, instead of the configuration's.
     #[arg(long, value_name = "P", conflicts_with = "resume")]
     corrupt: Option<f64>,
@@ -62,12 +51,6 @@ pub(crate) struct Args {
     /// Keep every rollout with its reward in the run's `rollouts.jsonl`.
     #[arg(long)]
     save_rollouts: bool,
-    /// Where to train; rollouts are written there too.
-    #[arg(long, value_enum, default_value_t)]
-    device: DeviceName,
-    /// Print the last iteration's figures as one JSON object on stdout.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What a checkpoint holds beside tensors.
@@ -95,22 +78,20 @@ struct Line<'a, T: Serialize> {
 /// verdicts, log-probabilities that disagree, or a loss that is no number.
 pub(crate) fn run(args: &Args) -> Result<()> {
     interrupt::listen()?;
-    let (run, config) = open_run(args.resume.as_deref(), || start(args))?;
+    let (run, config) = args.run.open(|path| start(args, path))?;
     let mut session = Session::open(args, run, &config)?;
     session.train()?;
-    if args.json {
+    if args.run.json {
         super::print_json(&session.summary())?;
     }
     Ok(())
 }
 
-fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
-    let (Some(path), Some(init)) = (&args.config, &args.init) else {
-        bail!("no configuration; pass `--config` and `--init`")
-    };
+fn start(args: &Args, path: &Path) -> Result<(RunDir, RunConfig)> {
+    let init = args.init.as_ref().context("no model to start from; pass `--init`")?;
     let mut config = RunConfig::read(path)?;
     config.rl.iterations = args.iterations.unwrap_or(config.rl.iterations);
-    if let Some(seed) = args.seed {
+    if let Some(seed) = args.run.seed {
         config.rl.seed = seed;
         // Far from the seeds that supervised training takes its scenes from.
         config.rl.data.seed = RlData::default().seed.wrapping_add(seed);
@@ -119,7 +100,7 @@ fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
     config.rl.check()?;
     let stored = Stored::read(init)?;
     let mut facts = serde_json::json!({
-        "device": format!("{:?}", args.device), "seed": config.rl.seed, "parent": init,
+        "device": format!("{:?}", args.run.device), "seed": config.rl.seed, "parent": init,
         "parent_sha256": stored.sha256,
     });
     if let Some(path) = &args.rollouts {
@@ -132,7 +113,7 @@ fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
     let model = serde_json::to_string(&stored.config)?;
     let bytes = safetensors::write(&stored.edit_tensors(), &model)?;
     let files: [(&str, &[u8]); 1] = [(REFERENCE, &bytes)];
-    Ok((new_run("rl", path, args.out.as_deref(), &config, facts, &files)?, config))
+    Ok((new_run("rl", path, args.run.out.as_deref(), &config, facts, &files)?, config))
 }
 
 /// Rollouts of the iteration under way, where verdicts are worth money or time.
@@ -163,7 +144,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn open(args: &Args, run: RunDir, config: &'a RunConfig) -> Result<Self> {
         let start = Stored::read(&run.path(REFERENCE))?;
-        let device = args.device.open()?;
+        let device = args.run.device.open()?;
         let (mut iterations, mut state, mut saved) = (0, State::default(), None);
         let (mut weights, mut moments) = (start.edit_tensors(), TensorMap::new());
         if let Some(checkpoint) = run.load::<State>()? {

@@ -1,6 +1,6 @@
 //! `trainer sft`: the run around the supervised loop, from configuration to weights that can be used.
 
-use super::{new_run, open_run};
+use super::run::{RunFlags, new_run};
 use crate::config::RunConfig;
 use crate::device::DeviceName;
 use crate::interrupt;
@@ -13,7 +13,7 @@ use crate::sft::train::{SftStep, Trainer};
 use crate::sft::widen::widen;
 use crate::store::{Stored, check_finite};
 use crate::tok;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use earl_kernels::precision::{Matmul, set_matmul};
 use earl_model::checkpoint::{TensorMap, safetensors};
 use earl_model::editor::VISION_PREFIX;
@@ -21,21 +21,14 @@ use earl_model::vision::LayeredVq;
 use earl_model::{Editor, ModelConfig};
 use earl_scenes::{Split, Style};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Flags of `sft`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Configuration of the run (TOML).
-    #[arg(long, required_unless_present = "resume")]
-    config: Option<PathBuf>,
-    /// Folder of the new run [default: runs/sft-<config>-N].
-    #[arg(long, conflicts_with = "resume")]
-    out: Option<PathBuf>,
-    /// Go on with this run from its newest whole checkpoint.
-    #[arg(long, value_name = "RUN", conflicts_with = "config")]
-    resume: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunFlags,
     /// Start from this model's weights: a bundle, a run or a safetensors file; words it lacks are added.
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     init: Option<PathBuf>,
@@ -45,15 +38,6 @@ pub(crate) struct Args {
     /// Steps of the run, instead of the configuration's.
     #[arg(long, conflicts_with = "resume")]
     steps: Option<u64>,
-    /// Seed of initial weights and scenes, instead of the configuration's.
-    #[arg(long, conflicts_with = "resume")]
-    seed: Option<u64>,
-    /// Where to train.
-    #[arg(long, value_enum, default_value_t)]
-    device: DeviceName,
-    /// Print the last step's figures as one JSON object on stdout.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What a checkpoint holds beside tensors.
@@ -80,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     interrupt::listen()?;
     let mut init = args.init.as_deref().map(Stored::read).transpose()?;
     let lent = args.tokenizer.as_deref().map(Stored::read).transpose()?;
-    let (run, config) = open_run(args.resume.as_deref(), || start(args, &mut init))?;
+    let (run, config) = args.run.open(|path| start(args, path, &mut init))?;
     let model = config.model_config()?;
     if config.sft.mixed_precision && !set_matmul(Matmul::Mixed) {
         eprintln!("note: this CPU does not multiply bfloat16; products are made in f32");
@@ -88,25 +72,24 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let tokenizer = tokenizer(&run, &config, &model, init.as_ref().or(lent.as_ref()))?;
     let mut session = Session::open(args, run, &config, &model, tokenizer, init)?;
     session.train()?;
-    if args.json {
+    if args.run.json {
         super::print_json(&session.summary())?;
     }
     Ok(())
 }
 
-fn start(args: &Args, init: &mut Option<Stored>) -> Result<(RunDir, RunConfig)> {
-    let Some(path) = &args.config else { bail!("no configuration; pass `--config`") };
+fn start(args: &Args, path: &Path, init: &mut Option<Stored>) -> Result<(RunDir, RunConfig)> {
     let mut config = RunConfig::read(path)?;
     config.sft.steps = args.steps.unwrap_or(config.sft.steps);
-    config.sft.seed = args.seed.unwrap_or(config.sft.seed);
-    config.sft.data.seed = args.seed.unwrap_or(config.sft.data.seed);
+    config.sft.seed = args.run.seed.unwrap_or(config.sft.seed);
+    config.sft.data.seed = args.run.seed.unwrap_or(config.sft.data.seed);
     if let Some(given) = init.take() {
         *init = Some(widen(given, &config.model_config()?)?);
     }
     let facts = serde_json::json!({
-        "device": format!("{:?}", args.device), "seed": config.sft.seed, "parent": args.init,
+        "device": format!("{:?}", args.run.device), "seed": config.sft.seed, "parent": args.init,
     });
-    let run = new_run("sft", path, args.out.as_deref(), &config, facts, &[])?;
+    let run = new_run("sft", path, args.run.out.as_deref(), &config, facts, &[])?;
     Ok((run, config))
 }
 
@@ -154,7 +137,7 @@ impl<'a> Session<'a> {
         tokenizer: LayeredVq,
         init: Option<Stored>,
     ) -> Result<Self> {
-        let device = args.device.open()?.autodiff();
+        let device = args.run.device.open()?.autodiff();
         let mut state = State { edits: 0, seconds: 0.0 };
         let sft = config.sft.clone();
         let trainer = if let Some(checkpoint) = run.load::<State>()? {

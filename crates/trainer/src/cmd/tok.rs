@@ -1,6 +1,6 @@
 //! `trainer tok`: makes the picture tokenizer and measures what survives a round trip through it.
 
-use super::new_run;
+use super::run::new_run;
 use crate::config::RunConfig;
 use crate::eval::round_trip::{RoundTrip, measure};
 use crate::picture;

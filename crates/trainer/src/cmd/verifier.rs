@@ -1,8 +1,7 @@
 //! `trainer verifier`: the run around a model's own verifier.
 
-use super::{REFERENCE, new_run, open_run};
+use super::run::{REFERENCE, RunFlags, new_run};
 use crate::config::RunConfig;
-use crate::device::DeviceName;
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::rl::config::RlData;
@@ -10,41 +9,25 @@ use crate::run_dir::{RunDir, write_file};
 use crate::store::{Stored, check_finite};
 use crate::verifier::batch::Batch;
 use crate::verifier::train::{Student, VerifierStep};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use earl_model::Editor;
 use earl_model::checkpoint::{TensorMap, safetensors};
 use earl_model::editor::VERIFIER_PREFIX;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Flags of `verifier`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Configuration of the run (TOML).
-    #[arg(long, required_unless_present = "resume")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunFlags,
     /// The model whose edits are to be told apart, and which reads them: a bundle, a run or a safetensors file.
     #[arg(long, value_name = "MODEL", required_unless_present = "resume")]
     init: Option<PathBuf>,
-    /// Folder of the new run [default: runs/verifier-<config>-N].
-    #[arg(long, conflicts_with = "resume")]
-    out: Option<PathBuf>,
-    /// Go on with this run from its newest whole checkpoint.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "init"])]
-    resume: Option<PathBuf>,
     /// Steps of the run, instead of the configuration's.
     #[arg(long, conflicts_with = "resume")]
     steps: Option<u64>,
-    /// Seed of head, rollouts and scenes, instead of the configuration's.
-    #[arg(long, conflicts_with = "resume")]
-    seed: Option<u64>,
-    /// Where to train; rollouts are written there too.
-    #[arg(long, value_enum, default_value_t)]
-    device: DeviceName,
-    /// Print the last step's figures as one JSON object on stdout.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What a checkpoint holds beside tensors.
@@ -71,22 +54,20 @@ struct Line<'a> {
 /// For a bad configuration or model, a folder that can't be written, or a loss that is no number.
 pub(crate) fn run(args: &Args) -> Result<()> {
     interrupt::listen()?;
-    let (run, config) = open_run(args.resume.as_deref(), || start(args))?;
+    let (run, config) = args.run.open(|path| start(args, path))?;
     let mut session = Session::open(args, run, &config)?;
     session.train()?;
-    if args.json {
+    if args.run.json {
         super::print_json(&session.summary())?;
     }
     Ok(())
 }
 
-fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
-    let (Some(path), Some(init)) = (&args.config, &args.init) else {
-        bail!("no configuration; pass `--config` and `--init`")
-    };
+fn start(args: &Args, path: &Path) -> Result<(RunDir, RunConfig)> {
+    let init = args.init.as_ref().context("no model to read edits; pass `--init`")?;
     let mut config = RunConfig::read(path)?;
     config.verifier.steps = args.steps.unwrap_or(config.verifier.steps);
-    if let Some(seed) = args.seed {
+    if let Some(seed) = args.run.seed {
         config.verifier.seed = seed;
         config.verifier.data.seed = RlData::default().seed.wrapping_add(seed);
     }
@@ -95,12 +76,12 @@ fn start(args: &Args) -> Result<(RunDir, RunConfig)> {
     let mut tensors = stored.edit_tensors();
     tensors.retain(|name, _| !name.starts_with(VERIFIER_PREFIX));
     let facts = serde_json::json!({
-        "device": format!("{:?}", args.device), "seed": config.verifier.seed, "parent": init,
+        "device": format!("{:?}", args.run.device), "seed": config.verifier.seed, "parent": init,
         "parent_sha256": stored.sha256, "in_integers": stored.is_bundle,
     });
     let bytes = safetensors::write(&tensors, &serde_json::to_string(&stored.config)?)?;
     let files: [(&str, &[u8]); 1] = [(REFERENCE, &bytes)];
-    Ok((new_run("verifier", path, args.out.as_deref(), &config, facts, &files)?, config))
+    Ok((new_run("verifier", path, args.run.out.as_deref(), &config, facts, &files)?, config))
 }
 
 struct Session<'a> {
@@ -122,7 +103,7 @@ impl<'a> Session<'a> {
         // A bundle's edits are those it makes everywhere, in integers: so are the readings.
         let is_bundle = run.facts()?["in_integers"] == true;
         let model = Stored { is_bundle, ..Stored::read(&run.path(REFERENCE))? };
-        let device = args.device.open()?;
+        let device = args.run.device.open()?;
         let editor = model.editor(&device)?;
         let (mut taken, mut state, mut saved) = (0, State::default(), None);
         let (mut weights, mut kept) = (None, TensorMap::new());
