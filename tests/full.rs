@@ -162,7 +162,10 @@ fn edits_from_both_layouts_and_from_bundles_agree() {
     assert!(said["reasoning"].as_str().unwrap().starts_with("Let's think step by step."));
     assert!(thought.width() >= 8 && thought.height() >= 8);
 
-    let (_, local) = edit(&both, &["--mode", "local", "--region", "10,10,20,20"], "f.png");
+    let narrow = ["--mode", "local", "--region", "10,10,20,20", "--top-k", "9"];
+    let (said, local) = edit(&both, &narrow, "f.png");
+    let recipe = &said["recipe"];
+    assert_eq!((&recipe["region"]["y"], &recipe["topK"]), (&10.into(), &9.into()), "{recipe}");
     let same = |x: u32, y: u32| local.get_pixel(x, y) == first.get_pixel(x, y);
     let outside = (0..local.width()).flat_map(|x| (40..local.height()).map(move |y| (x, y)));
     let (width, height) = local.dimensions();

@@ -87,6 +87,18 @@ pub(crate) struct Args {
     json: bool,
 }
 
+impl Args {
+    /// Adds to a recipe what narrows the edit.
+    fn told(&self, recipe: &mut Value) {
+        if let Some(region) = self.region {
+            recipe["region"] = json!(region);
+        }
+        if let Some(top_k) = self.top_k {
+            recipe["topK"] = json!(top_k);
+        }
+    }
+}
+
 /// What says which of several candidates is best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Rank {
@@ -250,12 +262,7 @@ impl Workbench<'_> {
         if let Some(plan) = &asked.plan {
             recipe["plan"] = json!(plan);
         }
-        if let Some(region) = self.args.region {
-            recipe["region"] = json!(region);
-        }
-        if let Some(top_k) = self.args.top_k {
-            recipe["topK"] = json!(top_k);
-        }
+        self.args.told(&mut recipe);
         let png = encode_png(&outcome.image, Some(("earl-recipe", &recipe.to_string())))?;
         let notes: Vec<String> = opened.notes.into_iter().chain(outcome.fitted.clone()).collect();
         let facts = json!({

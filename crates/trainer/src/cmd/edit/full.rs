@@ -105,10 +105,12 @@ pub(super) fn edit(model: &FullModel, args: &Args, asked: &Asked) -> Result<Edit
     };
     let made = block_on(model.editor.edit(&opened.picture, &request, &mut shown()))?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
-    let recipe = json!({
+    let mut recipe = json!({
         "v": 1, "model": model.sha256, "instruction": request.instruction, "mode": request.mode,
-        "seed": asked.seed, "temperature": args.temperature, "image": hex_sha256(made.fitted.as_raw()),
+        "seed": asked.seed, "temperature": args.temperature, "area": args.area,
+        "image": hex_sha256(made.fitted.as_raw()),
     });
+    args.told(&mut recipe);
     let png = encode_png(&made.picture, Some(("earl-recipe", &recipe.to_string())))?;
     let mut notes = opened.notes;
     let ((wide, high), (width, height)) = (opened.picture.dimensions(), made.picture.dimensions());
