@@ -42,5 +42,8 @@ async function answer(request, url) {
   if (url.pathname.endsWith("/")) url.pathname += "index.html";
   url.search = "";
   // Opening the cache would make it again where the page has removed it.
-  return (await caches.match(url.href, { cacheName: NAME })) ?? fetch(request);
+  const stored = await caches.match(url.href, { cacheName: NAME });
+  if (!stored) return fetch(request);
+  // So would Chromium, seconds later: it puts the compiled code of a stored script or module beside it. A copy has no such place.
+  return /\.(js|wasm)$/.test(url.pathname) ? new Response(stored.body, stored) : stored;
 }
