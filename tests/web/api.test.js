@@ -266,7 +266,7 @@ describe("region", () => {
 
   test("W9 `topK` draws among the likeliest alone; 1 is greedy; the recipe tells it", async () => {
     const found = await page.evaluate(async () => {
-      const asked = { ...dog, temperature: 2, seed: 5 };
+      const asked = { ...dog, instruction: "add a cat", temperature: 2, seed: 5 }; // a place is left open
       const run = async (more) => (await editor.edit({ ...asked, ...more }));
       const [greedy, one, free] = [await run({ temperature: 0 }), await run({ topK: 1 }), await run({})];
       const again = await editor.edit({ image: dog.image, recipe: one.recipe });
