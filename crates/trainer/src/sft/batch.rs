@@ -257,6 +257,10 @@ fn cell_labels(vocabulary: &Vocabulary, scene: &Scene) -> Result<Vec<CellLabel>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Stored;
+    use earl_model::vision::LayeredVq;
+    use earl_scenes::{Op, Split, Style};
+    use std::path::Path;
 
     #[test]
     fn passes_hold_whole_sources() {
@@ -271,6 +275,26 @@ mod tests {
         assert_eq!(batch.passes(9), [pass(0..4, 0..9)]);
         assert_eq!(batch.passes(4), [pass(0..1, 0..2), pass(1..2, 2..7), pass(2..4, 7..9)]);
         assert_eq!(batch.passes(1).len(), 4);
+    }
+
+    #[test]
+    fn only_whole_pictures_without_a_plan_are_taught_the_first_answer() {
+        let tiny = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/tiny"));
+        let stored = Stored::read(tiny).unwrap();
+        let vq = LayeredVq::from_tensors(&stored.config.vision, &stored.tensors).unwrap();
+        let (vocabulary, codes) =
+            (Vocabulary::new(&stored.config), CodeTable::new(&vq, Style::Fluent3d));
+        let example = scenes::example(3, 0, Split::Train, Some(Op::Add));
+        assert_ne!(example.target, example.first_answer());
+        let picture = |full_answer, mode| {
+            let config = DataConfig { full_answer, ..DataConfig::default() };
+            let maker = BatchMaker { vocabulary: &vocabulary, codes: &codes, config: &config };
+            maker.edit(0, &example, mode).unwrap().program.inputs
+        };
+        let [any, first] = [FullAnswer::Any, FullAnswer::First]
+            .map(|answer| [Mode::Full, Mode::Think, Mode::Local].map(|mode| picture(answer, mode)));
+        assert_ne!(any[0], first[0]);
+        assert_eq!(any[1..], first[1..]);
     }
 
     #[test]
