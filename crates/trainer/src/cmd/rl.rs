@@ -1,6 +1,6 @@
 //! `trainer rl`: the run around the policy, from a supervised model to a better one.
 
-use super::run::{REFERENCE, RunFlags, new_run};
+use super::run::{REFERENCE, RunFlags};
 use crate::config::RunConfig;
 use crate::eval::{Settings, evaluate};
 use crate::hint;
@@ -100,7 +100,7 @@ fn start(args: &Args, path: &Path) -> Result<(RunDir, RunConfig)> {
     config.rl.check()?;
     let stored = Stored::read(init)?;
     let mut facts = serde_json::json!({
-        "device": format!("{:?}", args.run.device), "seed": config.rl.seed, "parent": init,
+        "seed": config.rl.seed, "parent": init,
         "parent_sha256": stored.sha256,
     });
     if let Some(path) = &args.rollouts {
@@ -113,7 +113,7 @@ fn start(args: &Args, path: &Path) -> Result<(RunDir, RunConfig)> {
     let model = serde_json::to_string(&stored.config)?;
     let bytes = safetensors::write(&stored.edit_tensors(), &model)?;
     let files: [(&str, &[u8]); 1] = [(REFERENCE, &bytes)];
-    Ok((new_run("rl", path, args.run.out.as_deref(), &config, facts, &files)?, config))
+    Ok((args.run.create("rl", path, &config, facts, &files)?, config))
 }
 
 /// Rollouts of the iteration under way, where verdicts are worth money or time.

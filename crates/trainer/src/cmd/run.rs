@@ -17,7 +17,7 @@ pub(crate) struct RunFlags {
     config: Option<PathBuf>,
     /// Folder of the new run [default: runs/<verb>-<config>-N].
     #[arg(long, conflicts_with = "resume")]
-    pub out: Option<PathBuf>,
+    out: Option<PathBuf>,
     /// Go on with this run from its newest whole checkpoint.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "init"])]
     resume: Option<PathBuf>,
@@ -48,6 +48,22 @@ impl RunFlags {
         let config = RunConfig::parse(&run.config()?)
             .with_context(|| format!("in `{}`", run.path("config.toml").display()))?;
         Ok((run, config))
+    }
+
+    /// [`new_run`] in the folder and for the device that are asked for.
+    ///
+    /// # Errors
+    /// If the folder holds a run already or can't be written.
+    pub(crate) fn create(
+        &self,
+        verb: &str,
+        path: &Path,
+        config: &RunConfig,
+        mut facts: serde_json::Value,
+        files: &[(&str, &[u8])],
+    ) -> Result<RunDir> {
+        facts["device"] = format!("{:?}", self.device).into();
+        new_run(verb, path, self.out.as_deref(), config, facts, files)
     }
 }
 

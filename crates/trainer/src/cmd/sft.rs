@@ -1,6 +1,6 @@
 //! `trainer sft`: the run around the supervised loop, from configuration to weights that can be used.
 
-use super::run::{RunFlags, new_run};
+use super::run::RunFlags;
 use crate::config::RunConfig;
 use crate::device::DeviceName;
 use crate::interrupt;
@@ -87,9 +87,9 @@ fn start(args: &Args, path: &Path, init: &mut Option<Stored>) -> Result<(RunDir,
         *init = Some(widen(given, &config.model_config()?)?);
     }
     let facts = serde_json::json!({
-        "device": format!("{:?}", args.run.device), "seed": config.sft.seed, "parent": args.init,
+        "seed": config.sft.seed, "parent": args.init,
     });
-    let run = new_run("sft", path, args.run.out.as_deref(), &config, facts, &[])?;
+    let run = args.run.create("sft", path, &config, facts, &[])?;
     Ok((run, config))
 }
 

@@ -1,6 +1,6 @@
 //! `trainer verifier`: the run around a model's own verifier.
 
-use super::run::{REFERENCE, RunFlags, new_run};
+use super::run::{REFERENCE, RunFlags};
 use crate::config::RunConfig;
 use crate::interrupt;
 use crate::progress::Progress;
@@ -76,12 +76,12 @@ fn start(args: &Args, path: &Path) -> Result<(RunDir, RunConfig)> {
     let mut tensors = stored.edit_tensors();
     tensors.retain(|name, _| !name.starts_with(VERIFIER_PREFIX));
     let facts = serde_json::json!({
-        "device": format!("{:?}", args.run.device), "seed": config.verifier.seed, "parent": init,
+        "seed": config.verifier.seed, "parent": init,
         "parent_sha256": stored.sha256, "in_integers": stored.is_bundle,
     });
     let bytes = safetensors::write(&tensors, &serde_json::to_string(&stored.config)?)?;
     let files: [(&str, &[u8]); 1] = [(REFERENCE, &bytes)];
-    Ok((new_run("verifier", path, args.run.out.as_deref(), &config, facts, &files)?, config))
+    Ok((args.run.create("verifier", path, &config, facts, &files)?, config))
 }
 
 struct Session<'a> {

@@ -257,10 +257,8 @@ fn cell_labels(vocabulary: &Vocabulary, scene: &Scene) -> Result<Vec<CellLabel>>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Stored;
-    use earl_model::vision::LayeredVq;
-    use earl_scenes::{Op, Split, Style};
-    use std::path::Path;
+    use crate::sft::codes::tests::shipped;
+    use earl_scenes::{Op, Split};
 
     #[test]
     fn passes_hold_whole_sources() {
@@ -279,11 +277,8 @@ mod tests {
 
     #[test]
     fn only_whole_pictures_without_a_plan_are_taught_the_first_answer() {
-        let tiny = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/tiny"));
-        let stored = Stored::read(tiny).unwrap();
-        let vq = LayeredVq::from_tensors(&stored.config.vision, &stored.tensors).unwrap();
-        let (vocabulary, codes) =
-            (Vocabulary::new(&stored.config), CodeTable::new(&vq, Style::Fluent3d));
+        let (model, _, codes) = shipped();
+        let vocabulary = Vocabulary::new(&model);
         let example = scenes::example(3, 0, Split::Train, Some(Op::Add));
         assert_ne!(example.target, example.first_answer());
         let picture = |full_answer, mode| {

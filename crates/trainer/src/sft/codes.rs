@@ -150,9 +150,10 @@ fn commonest(codes: &[CodeId]) -> CodeId {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::store::Stored;
+    use earl_model::ModelConfig;
     use earl_model::compose::paint;
     use earl_scenes::{CELL_PX, classes, render};
     use std::path::Path;
@@ -160,14 +161,20 @@ mod tests {
     /// Largest mean difference of a cell, in 1/255, that still looks the same.
     const SAME: u32 = 24;
 
-    /// What training asks the decoder to draw is what the world draws. (Cells with a few faint pixels
-    /// were once asked for as white.)
-    #[test]
-    fn drawings_of_canonical_codes_look_like_the_drawings() {
+    /// The shipped model's configuration, picture tokenizer and codes.
+    pub(crate) fn shipped() -> (ModelConfig, LayeredVq, CodeTable) {
         let tiny = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/tiny"));
         let stored = Stored::read(tiny).unwrap();
         let vq = LayeredVq::from_tensors(&stored.config.vision, &stored.tensors).unwrap();
         let codes = CodeTable::new(&vq, Style::Fluent3d);
+        (stored.config, vq, codes)
+    }
+
+    /// What training asks the decoder to draw is what the world draws. (Cells with a few faint pixels
+    /// were once asked for as white.)
+    #[test]
+    fn drawings_of_canonical_codes_look_like_the_drawings() {
+        let (_, vq, codes) = shipped();
         let mut wrong = Vec::new();
         for background in [Background::ALL[1], Background::ALL[4], Background::ALL[7]] {
             for (class, cells) in (0..classes().len()).flat_map(|c| [(c, 2), (c, 3), (c, 4)]) {
