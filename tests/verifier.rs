@@ -45,7 +45,7 @@ fn a_planted_right_edit_is_liked_best() {
         sure += usize::from(verdicts[2] > 0.5);
         fooled += usize::from(verdicts[0] > 0.5);
     }
-    assert!(first >= 32 && sure >= 30 && fooled <= 11, "{first}, {sure}, {fooled} of 40");
+    assert!(first >= 32 && sure >= 30 && fooled <= 10, "{first}, {sure}, {fooled} of 40");
 }
 
 #[test]
