@@ -18,8 +18,9 @@ pub struct OpWeights([f64; Op::ALL.len()]);
 
 /// Share of scenes that hold several objects of one class.
 const REPEATS: f64 = 0.12;
-/// The same among training scenes: telling twins apart and counting them take the longest to learn.
-const REPEATS_IN_TRAINING: f64 = 0.35;
+/// The same among training scenes, if nothing else is asked for: telling twins apart and counting them take
+/// the longest to learn.
+pub const TRAINING_REPEATS: f64 = 0.35;
 /// The same among scenes made for a `count` edit.
 const REPEATS_FOR_COUNT: f64 = 0.7;
 /// Tries at one edit of a given scene before another operation is drawn.
@@ -127,12 +128,19 @@ pub fn example(seed: u64, index: u64, split: Split, op: Option<Op>) -> Example {
     }
 }
 
-/// `count` training edits of one scene, so that its picture is read once.
+/// `count` training edits of one scene, so that its picture is read once; `repeats` is the share of scenes
+/// that hold several objects of one class.
 #[must_use]
-pub fn scene_edits(seed: u64, index: u64, count: usize, weights: &OpWeights) -> Vec<Example> {
+pub fn scene_edits(
+    seed: u64,
+    index: u64,
+    count: usize,
+    weights: &OpWeights,
+    repeats: f64,
+) -> Vec<Example> {
     let split = Split::Train;
     let mut rng = stream(split.seed(seed), 1, index);
-    let repeats = chance(&mut rng, REPEATS_IN_TRAINING);
+    let repeats = chance(&mut rng, repeats);
     let source = scene(&mut rng, split.style(), repeats);
     let mut examples = Vec::with_capacity(count);
     while examples.len() < count {

@@ -4,7 +4,7 @@
 //! a decoder that writes the whole picture without a plan would have to choose anew at every cell, and
 //! the likeliest code of each is then the background's. Start at [`Example::first_answer`].
 
-use crate::example::{Example, NewObject, Op};
+use crate::example::{Example, NewObject, Op, Step};
 use crate::place::Place;
 use crate::scene::{Object, Scene};
 
@@ -28,6 +28,31 @@ impl Example {
             }
         }
         Scene { background: self.check.background, objects }
+    }
+
+    /// The same edit with what goes erased in reading order, of several alike the first ones; objects that
+    /// swap are drawn in the order they were erased in.
+    #[must_use]
+    pub fn first_alike(mut self) -> Self {
+        let stays = self.staying();
+        let mut gone = self.scene.objects.clone();
+        gone.retain(|object| !stays.contains(object));
+        gone.sort_by_key(|object| (object.row, object.col));
+        if self.op == Op::Swap {
+            let order = |object: &Object| gone.iter().position(|gone| gone.class == object.class);
+            self.plan
+                .sort_by_key(|step| if let Step::Draw(new) = step { order(new) } else { None });
+        }
+        if !self.check.some.is_empty() {
+            self.target.objects = stays;
+        }
+        let mut erased = gone.into_iter();
+        for step in &mut self.plan {
+            if let Step::Erase(object) = step {
+                *object = erased.next().unwrap_or(*object);
+            }
+        }
+        self
     }
 
     /// Source objects that stay, the last ones of several alike.
@@ -80,6 +105,41 @@ mod tests {
             (moved, all) = (moved + usize::from(answer != example.target), all + 1);
         }
         assert!(moved * 4 > all, "{moved} of {all} differ from the random answer");
+    }
+
+    #[test]
+    fn of_several_alike_the_first_are_erased_in_reading_order() {
+        let erased = |plan: &[Step]| -> Vec<Object> {
+            let erased =
+                |step: &Step| if let Step::Erase(gone) = step { Some(*gone) } else { None };
+            plan.iter().filter_map(erased).collect()
+        };
+        let drawn = |plan: &[Step]| -> Vec<ClassId> {
+            let drawn =
+                |step: &Step| if let Step::Draw(new) = step { Some(new.class) } else { None };
+            plan.iter().filter_map(drawn).collect()
+        };
+        let mut other = 0;
+        for index in 0..330 {
+            let example = example(5, index, Split::Train, None);
+            let ordered = example.clone().first_alike();
+            let gone = erased(&ordered.plan);
+            assert!(gone.is_sorted_by_key(|object| (object.row, object.col)));
+            assert_eq!(gone.len(), erased(&example.plan).len());
+            let mut left = example.scene.objects.clone();
+            left.retain(|object| !gone.contains(object));
+            assert!(ordered.target.objects.starts_with(&left), "{ordered:?}");
+            let style = example.style;
+            let (source, edited) = (render(&example.scene, style), render(&ordered.target, style));
+            let score = judge(&source, &edited, None, &example.scene, &example.check, style);
+            assert!(score.success, "{}: {:?}", example.instruction, score.faults);
+            if example.op == Op::Swap {
+                let gone: Vec<ClassId> = gone.iter().map(|object| object.class).collect();
+                assert_eq!(drawn(&ordered.plan), gone);
+            }
+            other += usize::from(ordered != example);
+        }
+        assert!(other > 20, "{other} of 330 differ from the drawn order");
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod sprite;
 
 pub use bench::{BadLine, read_bench};
 pub use class::{Class, classes};
-pub use dataset::{OpWeights, example, scene_edits};
+pub use dataset::{OpWeights, TRAINING_REPEATS, example, scene_edits};
 pub use example::{Check, Example, NewObject, Op, SomeOf, Split, Step};
 pub use instruct::{MAX_WORDS, clause, fill, noun, plural, words};
 pub use oracle::{Detection, Found, Score, detect, judge};

@@ -13,7 +13,7 @@ use earl_model::batch::{Choice, Draw, Prompt, Written, write_programs};
 use earl_model::compose::Composed;
 use earl_model::sequence::{Expect, Grammar, Vocabulary};
 use earl_model::{Editor, Mode, Seed, TokenId};
-use earl_scenes::{Example, render, scene_edits};
+use earl_scenes::{Example, TRAINING_REPEATS, render, scene_edits};
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -245,7 +245,7 @@ impl Rollouts {
             .flat_map_iter(|index| {
                 let scene =
                     if config.data.scenes == 0 { index } else { index % config.data.scenes };
-                scene_edits(config.data.seed, scene, 1, &weights)
+                scene_edits(config.data.seed, scene, 1, &weights, TRAINING_REPEATS)
             })
             .map(|example| Case::new(editor, example))
             .collect::<Result<Vec<Case>>>()?;

@@ -1,7 +1,7 @@
 //! Training batches: scenes and their edits as token ids, labels of the seeing loss, all from a seed.
 
 use super::codes::CodeTable;
-use super::config::{DataConfig, FullAnswer};
+use super::config::{Answer, DataConfig};
 use anyhow::{Context, Result, bail};
 use earl_model::config::BOX_CELLS;
 use earl_model::sample::rng::{Key, uniform};
@@ -100,7 +100,8 @@ impl BatchMaker<'_> {
         let config = self.config;
         let scenes = (0..config.scenes_per_step as u64).map(|at| {
             let index = step * config.scenes_per_step as u64 + at;
-            scenes::scene_edits(config.seed, index, config.edits_per_scene, &config.op_weights())
+            let (edits, weights) = (config.edits_per_scene, config.op_weights());
+            scenes::scene_edits(config.seed, index, edits, &weights, config.repeats)
         });
         self.assemble(scenes, step)
     }
@@ -154,9 +155,13 @@ impl BatchMaker<'_> {
     /// # Errors
     /// If a word or name is not in the vocabulary.
     pub(crate) fn edit(&self, source: usize, example: &Example, mode: Mode) -> Result<Edit> {
+        let example = match self.config.alike {
+            Answer::Any => example,
+            Answer::First => &example.clone().first_alike(),
+        };
         let words = self.vocabulary.text().encode(&example.instruction)?;
         let steps = self.steps(example, mode)?;
-        let first = mode == Mode::Full && self.config.full_answer == FullAnswer::First;
+        let first = mode == Mode::Full && self.config.full_answer == Answer::First;
         let answer = if first { &example.first_answer() } else { &example.target };
         let picture = self.codes.target(&example.scene, answer);
         let tokens = sequence::write(self.vocabulary, mode, &steps, &picture.codes)?;
@@ -286,10 +291,32 @@ mod tests {
             let maker = BatchMaker { vocabulary: &vocabulary, codes: &codes, config: &config };
             maker.edit(0, &example, mode).unwrap().program.inputs
         };
-        let [any, first] = [FullAnswer::Any, FullAnswer::First]
+        let [any, first] = [Answer::Any, Answer::First]
             .map(|answer| [Mode::Full, Mode::Think, Mode::Local].map(|mode| picture(answer, mode)));
         assert_ne!(any[0], first[0]);
         assert_eq!(any[1..], first[1..]);
+    }
+
+    #[test]
+    fn of_several_alike_plans_are_taught_to_erase_the_first() {
+        let (model, _, codes) = shipped();
+        let vocabulary = Vocabulary::new(&model);
+        let mut counts =
+            (0..).map(|index| scenes::example(3, index, Split::Train, Some(Op::Count)));
+        let example = counts.find(|example| example.clone().first_alike() != *example).unwrap();
+        let program = |alike, example: &Example, mode| {
+            let config = DataConfig { alike, ..DataConfig::default() };
+            let maker = BatchMaker { vocabulary: &vocabulary, codes: &codes, config: &config };
+            maker.edit(0, example, mode).unwrap().program.inputs
+        };
+        let first = example.clone().first_alike();
+        for mode in [Mode::Local, Mode::Think] {
+            assert_ne!(
+                program(Answer::First, &example, mode),
+                program(Answer::Any, &example, mode)
+            );
+            assert_eq!(program(Answer::First, &example, mode), program(Answer::Any, &first, mode));
+        }
     }
 
     #[test]

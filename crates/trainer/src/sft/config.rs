@@ -2,7 +2,7 @@
 
 use crate::optim::OptimConfig;
 use anyhow::{Result, bail};
-use earl_scenes::OpWeights;
+use earl_scenes::{OpWeights, TRAINING_REPEATS};
 use serde::{Deserialize, Serialize};
 
 /// Settings of one supervised run; every key has a default.
@@ -46,22 +46,29 @@ pub(crate) struct DataConfig {
     /// Share of edits trained in mode `full`.
     pub full_share: f64,
     /// Which of several right answers mode `full` is taught.
-    pub full_answer: FullAnswer,
+    pub full_answer: Answer,
+    /// Which of several alike plans erase, and in which order.
+    pub alike: Answer,
     /// Share of edits trained in mode `think`.
     pub think_share: f64,
+    /// Share of scenes that hold several alike.
+    pub repeats: f64,
     /// Share of words left out of sentences, but for names, tints and backgrounds.
     pub words_left_out: f64,
     /// How often each operation is drawn, by its name; absent ones keep their default.
     pub ops: std::collections::BTreeMap<String, f64>,
 }
 
-/// Which of an edit's right answers is taught where no plan names one before the picture is written.
+/// Which of an edit's right answers is taught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum FullAnswer {
-    /// A random one, as in the other modes.
+pub(crate) enum Answer {
+    /// A random one.
     Any,
-    /// Always the one that comes first in reading order ([`earl_scenes::Example::first_answer`]).
+    /// Always the one that comes first in reading order ([`Example::first_answer`], [`Example::first_alike`]).
+    ///
+    /// [`Example::first_answer`]: earl_scenes::Example::first_answer
+    /// [`Example::first_alike`]: earl_scenes::Example::first_alike
     First,
 }
 
@@ -90,8 +97,10 @@ impl Default for DataConfig {
             edits_per_scene: 4,
             group_size: 32,
             full_share: 0.06,
-            full_answer: FullAnswer::Any,
+            full_answer: Answer::Any,
+            alike: Answer::Any,
             think_share: 0.04,
+            repeats: TRAINING_REPEATS,
             words_left_out: 0.0,
             ops: std::collections::BTreeMap::new(),
         }
@@ -130,6 +139,9 @@ impl SftConfig {
                 "`sft.data.words_left_out` is {}; it must be at least 0 and below 1",
                 data.words_left_out
             );
+        }
+        if !(0.0..=1.0).contains(&data.repeats) {
+            bail!("`sft.data.repeats` is {}; it must lie in 0..=1", data.repeats);
         }
         self.optim.check()
     }
