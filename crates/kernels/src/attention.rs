@@ -12,6 +12,12 @@ use burn::tensor::{DType, Device, Int};
 /// that sees nothing gives no NaN.
 const HIDDEN_SCORE: f64 = -1e9;
 
+/// Rows of a key/value head up to which packed inference sums scores in lanes: one query of each of its heads.
+pub(crate) const FEW: usize = 4;
+/// Most tokens of a causal chunk that are computed as if they were read one by one, bit for bit: an
+/// edit's whole program, so that drafts and resumed edits change nothing.
+pub(crate) const SHORT: usize = 128;
+
 /// `softmax(q·kᵀ / sqrt(head_dim)) · v` over the visible keys.
 ///
 /// Query `i` sees key `j` if `key_mask` shows it and, when `causal`, `j ≤ i + (keys − seq)`: the

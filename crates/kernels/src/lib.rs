@@ -51,6 +51,7 @@ mod cross_entropy;
 mod decode_block;
 #[cfg(feature = "wgpu")]
 mod device;
+mod exp;
 #[cfg(feature = "flex-forward")]
 mod fused;
 mod gather_sum;

@@ -3,6 +3,7 @@
 
 use super::matrix::{Around, DeviceMatrix};
 use super::{Shader, THREADS, infers_on, inner, outer, room};
+use crate::attention::{FEW, SHORT};
 use crate::decode_block::{BlockMaps, BlockShape, Seen};
 use burn::Tensor;
 use burn::tensor::Device;
@@ -14,10 +15,6 @@ pub(crate) const MOST_KEYS: usize = 2048;
 const FAR_THREADS: usize = 256;
 /// Tokens that are widened to the `SwiGLU`'s inner width at once.
 const MOST_TOKENS: usize = 1024;
-/// Most tokens of a causal chunk whose scores the CPU sums in lanes; see `fused::attention`.
-const SHORT: usize = 128;
-/// Rows of a key/value head from which the CPU sums scores straight on.
-const FEW: usize = 4;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Block {

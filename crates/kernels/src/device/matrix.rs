@@ -4,8 +4,8 @@
 //! (`linear.wgsl`). Wide rows and 4-bit weights take two: the input is quantized once (`quantize.wgsl`), then each
 //! word of weights is read once for up to [`PLACES`] rows of it (`wide.wgsl`).
 
-use super::{Shader, THREADS, TINY, inner, outer, room, typed_room};
-use crate::quant_linear::{BLOCK, Bits, LANES, PackedMatrix};
+use super::{Shader, THREADS, inner, outer, room, typed_room};
+use crate::quant_linear::{BLOCK, Bits, LANES, PackedMatrix, TINY};
 use burn::Tensor;
 use burn::tensor::{DType, Device, Int, TensorData};
 use burn_cubecl::tensor::CubeTensor;

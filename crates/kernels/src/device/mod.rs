@@ -14,6 +14,7 @@ pub(crate) mod operations;
 #[allow(clippy::expect_used, reason = "test code: a panic is a failed test")]
 mod tests;
 
+use crate::exp::{EXP_CEILING, EXP_FLOOR};
 use burn::Tensor;
 use burn::backend::{
     BackendTensor, DispatchAutodiffContext, DispatchDevice, DispatchTensor, DispatchTensorKind,
@@ -30,8 +31,6 @@ use burn_cubecl::tensor::CubeTensor;
 
 /// Threads of a workgroup, where a shader has no others.
 const THREADS: usize = 64;
-/// Smallest normal magnitudes, as in `quant_linear::activations`.
-const TINY: f32 = 1e-35;
 
 /// Whether tensors of this device take these kernels: wgpu's, without gradients.
 pub(crate) fn infers_on(device: &Device) -> bool {
@@ -62,8 +61,8 @@ impl Shader {
     fn new(name: &'static str, text: &'static str) -> Self {
         let (constants, options) = (Vec::new(), Vec::new());
         Self { name, text, shared: "", threads: THREADS, constants, options }
-            .float("EXP_FLOOR", -87.336_54)
-            .float("EXP_CEILING", 88.37)
+            .float("EXP_FLOOR", EXP_FLOOR)
+            .float("EXP_CEILING", EXP_CEILING)
             .float("LOG2_E", std::f32::consts::LOG2_E)
     }
 
@@ -103,7 +102,7 @@ impl Shader {
                 Constant::Float(bits) => format!("const {name} = {:?}f;\n", f32::from_bits(bits)),
             });
         }
-        wgsl.push_str(include_str!("wgsl/exp.wgsl"));
+        wgsl.push_str(include_str!("wgsl/exact.wgsl"));
         wgsl.push_str(self.shared);
         let mut binding = 0;
         for line in self.text.lines() {

@@ -11,18 +11,15 @@ use burn::Tensor;
 use burn_flex::FlexTensor;
 
 use super::attention_backward::backward;
-use super::attention_few::{FEW, few};
+use super::attention_few::few;
 use super::gemm::{Left, Right, multiply, padded};
 use super::parallel::for_each;
 use super::simd::{Level, Simd, exp, vector_fn};
 use super::{Operation, contiguous, floats, in_rows, room, run, tensor};
+use crate::attention::{FEW, SHORT};
 
 /// Rows of scores made at once; with 160 keys they take 30 KiB, the size of a first-level cache.
 pub(super) const BLOCK: usize = 48;
-
-/// Most tokens of a causal chunk that are computed as if they were read one by one, bit for bit: an
-/// edit's whole program, so that drafts and resumed edits change nothing.
-const SHORT: usize = 128;
 
 /// See [`crate::attention`]; the caller has checked the sizes.
 pub(crate) fn attention(

@@ -7,9 +7,7 @@
 use super::attention::{Problem, exponentials};
 use super::gemm::padded;
 use super::simd::{dot, load_some, store_some, vector_fn};
-
-/// Rows of a key/value head that are computed together: one query of each of its heads.
-pub(super) const FEW: usize = 4;
+use crate::attention::FEW;
 
 vector_fn! {
     /// One batch entry, [`FEW`] rows of a key/value head at a time: `output` as

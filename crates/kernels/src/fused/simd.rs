@@ -7,6 +7,7 @@
 //! choice, for tests and comparisons. Values of the vector types prove that their instructions exist.
 //! Start at [`Simd`].
 
+use crate::exp::{EXP_CEILING, EXP_FLOOR};
 use std::sync::OnceLock;
 
 /// One instruction set: a vector of [`LANES`](Simd::LANES) floats and what can be done with it.
@@ -50,11 +51,6 @@ pub(crate) trait Simd: Copy {
 /// Added and taken away again, this rounds a small float to an integer and leaves that integer in
 /// the low mantissa bits.
 const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³
-
-/// Below this `exp` is no longer a normal float; it is flushed to 0.
-const EXP_FLOOR: f32 = -87.336_54;
-/// Above this `exp` would overflow; it stays at the largest power it can give.
-const EXP_CEILING: f32 = 88.37;
 
 /// `eˣ` without branches, within 2 ulp for results above `f32::MIN_POSITIVE`, 0 below.
 ///

@@ -1,13 +1,11 @@
 //! Activations as codes of 8 bits: one scale for each block of 32, in the order kernels read them.
 
-use super::{BLOCK, Bits, LANES};
+use super::{BLOCK, Bits, LANES, TINY};
 
 /// Largest code.
 const LARGEST: f32 = 127.0;
 /// Added and taken away again, this rounds a small float to an integer, ties to even.
 const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³
-/// Blocks whose largest value is below this count as zero: its inverse would overflow.
-const TINY: f32 = 1e-35;
 
 /// Rows of quantized activations.
 ///

@@ -38,6 +38,8 @@ use std::sync::Arc;
 pub const BLOCK: usize = 32;
 /// Blocks whose float products are added up side by side; see [`scalar`].
 pub(crate) const LANES: usize = 8;
+/// Blocks of activations whose largest value is below this count as zero: its inverse would overflow.
+pub(crate) const TINY: f32 = 1e-35;
 /// Bytes of a float16 scale.
 const SCALE_BYTES: usize = 2;
 /// Products from which every core takes a part; below, waking one costs more.

@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let vector = first_key + key * KV_HEADS * DIM;
         var lanes = array<f32, 8>(); //?lanes
         for (var i = 0u; i < DIM; i++) { lanes[i % 8u] = keys[vector + i] * query[i] + lanes[i % 8u]; } //?lanes
-        var score = ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7])); //?lanes
+        var score = sum_of_lanes(lanes); //?lanes
         var score = 0.0; //?straight
         for (var i = 0u; i < DIM; i++) { score = query[i] * keys[vector + i] + score; } //?straight
         if (shown[mask_of(position) + key] < 0.5) { score = LOWEST; } //?mask
@@ -49,7 +49,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sums[at] = sum;
     }
     workgroupBarrier();
-    let total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+    let total = sum_of_lanes(sums);
     let inverse = select(0.0, 1.0 / total, total > 0.0);
     for (var i = at; i < DIM; i += 64u) {
         var sum = 0.0;

@@ -25,7 +25,7 @@ fn product(r: u32) -> f32 {
         }
         lanes[block % 8u] += f32(sum) * (half(scales[block / 2u * ROWS + r], block) * steps[block]);
     }
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+    return sum_of_lanes(lanes);
 }
 
 fn quantize(at: u32) {
@@ -62,9 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         squares[at] = sum; //?norm
     } //?norm
     workgroupBarrier(); //?norm
-    let total = ((squares[0] + squares[4]) + (squares[2] + squares[6])) //?norm
-        + ((squares[1] + squares[5]) + (squares[3] + squares[7])); //?norm
-    let inverse = 1.0 / sqrt(total / f32(WIDTH) + EPS); //?norm
+    let inverse = 1.0 / sqrt(sum_of_lanes(squares) / f32(WIDTH) + EPS); //?norm
     for (var i = at; i < WIDTH; i += 64u) { row[i] = row[i] * inverse * gain[i]; } //?norm
     workgroupBarrier(); //?norm
     quantize(at);

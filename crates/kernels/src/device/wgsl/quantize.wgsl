@@ -26,9 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     } //?norm
     if (at < 8u) { squares[at] = sum; } //?norm
     workgroupBarrier(); //?norm
-    let total = ((squares[0] + squares[4]) + (squares[2] + squares[6])) //?norm
-        + ((squares[1] + squares[5]) + (squares[3] + squares[7])); //?norm
-    let norm = 1.0 / sqrt(total / f32(WIDTH) + EPS); //?norm
+    let norm = 1.0 / sqrt(sum_of_lanes(squares) / f32(WIDTH) + EPS); //?norm
 
     for (var block = at; block < BLOCKS; block += 64u) {
         var row = array<f32, 32>();

@@ -14,8 +14,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         squares[at] = sum;
     }
     workgroupBarrier();
-    let total = ((squares[0] + squares[4]) + (squares[2] + squares[6]))
-        + ((squares[1] + squares[5]) + (squares[3] + squares[7]));
-    let inverse = 1.0 / sqrt(total / f32(WIDTH) + EPS);
+    let inverse = 1.0 / sqrt(sum_of_lanes(squares) / f32(WIDTH) + EPS);
     for (var i = at; i < WIDTH; i += 64u) { output[first + i] = x[first + i] * inverse * gain[i]; }
 }

@@ -13,6 +13,5 @@ fn main(@builtin(global_invocation_id) place: vec3<u32>) {
     let query = place.y * DIM;
     var lanes = array<f32, 8>();
     for (var i = 0u; i < DIM; i++) { lanes[i % 8u] = keys[key + i] * queries[query + i] + lanes[i % 8u]; }
-    output[place.y * info.keys + place.x] =
-        ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+    output[place.y * info.keys + place.x] = sum_of_lanes(lanes);
 }
