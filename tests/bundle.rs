@@ -45,9 +45,13 @@ fn altered(packed: &Packed, change: impl FnOnce(&mut Value)) -> Vec<u8> {
 #[test]
 fn every_type_is_read_back_within_its_step() {
     let original = tensors();
-    for (dtype, step) in
-        [(Dtype::F32, 0.0), (Dtype::F16, 1e-3), (Dtype::Q8, 1.0 / 127.0), (Dtype::Q4, 1.0 / 7.0)]
-    {
+    for (dtype, step) in [
+        (Dtype::F32, 0.0),
+        (Dtype::F16, 1e-3),
+        (Dtype::Q8, 1.0 / 127.0),
+        (Dtype::Q4, 1.0 / 7.0),
+        (Dtype::T2, 1.0),
+    ] {
         let packed = packed(dtype);
         let bundle = open(&packed.manifest, &packed).unwrap();
         let read = bundle.tensors().unwrap();

@@ -174,7 +174,9 @@ fn edits_from_both_layouts_and_from_bundles_agree() {
     assert!(outside.clone().all(|(x, y)| local.get_pixel(x, y) == source.get_pixel(x, y)));
     assert!(!outside.clone().all(|(x, y)| same(x, y)), "the whole picture is the model's");
 
-    for (quant, exact) in [("f32", true), ("q8", false), ("mixed", false), ("q4", false)] {
+    for (quant, exact) in
+        [("f32", true), ("q8", false), ("mixed", false), ("t2", false), ("q4", false)]
+    {
         let bundle = out(quant);
         let args = ["export", "--model", text(&both), "--quant", quant, "-o", text(&bundle)];
         let said = facts(&[&args[..], &["--check"]].concat());

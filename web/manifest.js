@@ -15,7 +15,7 @@ const ALIGN = 256;
 /** Values of a quantized row that share a scale. */
 const BLOCK = 32;
 /** Bits of a value by type. */
-const BITS = new Map([["f32", 32], ["f16", 16], ["q8", 8], ["q4", 4]]);
+const BITS = new Map([["f32", 32], ["f16", 16], ["q8", 8], ["q4", 4], ["t2", 2]]);
 const HEX = /^[0-9a-f]{64}$/;
 
 /** @param {string} problem @param {string} [code] */
@@ -79,6 +79,6 @@ function checkTensors(tensors, size) {
 /** Bytes of a tensor; rows of quantized ones are whole blocks. @param {number[]} shape @param {string} dtype */
 function storedBytes(shape, dtype) {
   const width = shape.at(-1) ?? 0;
-  const padded = dtype.startsWith("q") ? Math.ceil(width / BLOCK) * BLOCK : width;
+  const padded = dtype.startsWith("f") ? width : Math.ceil(width / BLOCK) * BLOCK;
   return (shape.slice(0, -1).reduce((product, axis) => product * axis, padded) * (BITS.get(dtype) ?? 0)) / 8;
 }

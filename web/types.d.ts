@@ -195,7 +195,7 @@ export interface Chunk { sha256: string; offset: number; length: number }
 export interface Manifest {
   format: "EARLW"; version: 1; size: number; chunks: Chunk[];
   model: { name: string; tier: string; licence: string };
-  tensors: { name: string; dtype: "f32" | "f16" | "q8" | "q4"; shape: number[]; offset: number; length: number }[];
+  tensors: { name: string; dtype: "f32" | "f16" | "q8" | "q4" | "t2"; shape: number[]; offset: number; length: number }[];
 }
 export interface Store {
   kind: "cache" | "opfs" | "memory";

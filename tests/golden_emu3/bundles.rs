@@ -27,7 +27,9 @@ pub(crate) fn check(fixtures: &Fixtures, report: &mut Report) {
             continue; // names in a bundle are BAAI's
         }
         let float = load(&model, 0, &Device::flex());
-        for precision in [Precision::F32, Precision::Q8, Precision::Mixed, Precision::Q4] {
+        for precision in
+            [Precision::F32, Precision::Q8, Precision::Mixed, Precision::Q4, Precision::T2]
+        {
             let bundle = bundle(&model, precision);
             let config = model.sources[0].1.lm.as_ref().unwrap();
             let stored =

@@ -30,7 +30,7 @@ function typesOf(folder) {
   return [...new Set(tensors.map(({ dtype }) => dtype))].sort();
 }
 
-for (const [quant, types] of /** @type {const} */ ([["q8", ["f16", "f32", "q8"]], ["q4", ["f16", "f32", "q4", "q8"]], ["f16", ["f16", "f32"]], ["f32", ["f32"]]])) {
+for (const [quant, types] of /** @type {const} */ ([["q8", ["f16", "f32", "q8"]], ["q4", ["f16", "f32", "q4", "q8"]], ["t2", ["f16", "f32", "q8", "t2"]], ["f16", ["f16", "f32"]], ["f32", ["f32"]]])) {
   test(`W39 matrices in ${quant}: the page gives the known answers of the native export, to the last bit`, { skip }, async (context) => {
     const folder = join(work, quant);
     execFileSync(trainer, ["export", "--model", join(site, "models/tiny"), "--quant", quant, "--out", folder], { stdio: "pipe" });

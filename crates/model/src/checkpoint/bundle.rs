@@ -9,7 +9,7 @@
 //! business. The format is described in `docs/BUNDLE.md`.
 
 use super::known::KnownAnswer;
-use super::quantize::{BLOCK, Dtype, dequantize};
+use super::quantize::{BLOCK, Dtype, as_q4, dequantize};
 use super::{HostTensor, TensorMap};
 use crate::config::ModelConfig;
 use crate::error::ModelError;
@@ -230,8 +230,8 @@ impl Bundle {
         }
     }
 
-    /// A quantized matrix as it lies in the chunks, for [`earl_kernels::quant_linear()`]; `None` if
-    /// it has not two axes or is of a float type.
+    /// A quantized matrix as it lies in the chunks, for [`earl_kernels::quant_linear()`], ternary codes
+    /// widened to 4 bits; `None` if it has not two axes or is of a float type.
     ///
     /// # Errors
     /// [`ModelError::Tensors`] if there is none of that name; [`ModelError::Format`] if a scale is
@@ -242,7 +242,7 @@ impl Bundle {
         let Some(first) = self.shards(name).next() else { return Ok(None) };
         let bits = match first.dtype {
             Dtype::Q8 => Bits::Eight,
-            Dtype::Q4 => Bits::Four,
+            Dtype::Q4 | Dtype::T2 => Bits::Four,
             Dtype::F16 | Dtype::F32 => return Ok(None),
         };
         let [_, width] = shape[..] else { return Ok(None) };
@@ -251,7 +251,12 @@ impl Bundle {
             if entry.dtype != first.dtype {
                 return Err(manifest_error(format!("`{name}` has shards of different types")));
             }
-            segments.extend(self.segments(entry.offset, entry.length)?);
+            if entry.dtype == Dtype::T2 {
+                let codes = as_q4(&self.bytes(entry.offset, entry.length)?);
+                segments.push(Segment { range: 0..codes.len(), bytes: Arc::new(codes) });
+            } else {
+                segments.extend(self.segments(entry.offset, entry.length)?);
+            }
             scales.extend(self.scales(entry)?);
         }
         let infinite = |scale: &[u8]| scale[1] & 0x7c == 0x7c;

@@ -18,6 +18,8 @@ pub enum Dtype {
     Q8,
     /// 4 bits, zero point 8, low bits first, one f16 scale a block.
     Q4,
+    /// 2 bits for −1, 0 and 1, zero point 1, low bits first, one f16 scale a block.
+    T2,
 }
 
 /// Values that share a scale.
@@ -32,13 +34,14 @@ impl Dtype {
             Self::F16 => 16,
             Self::Q8 => 8,
             Self::Q4 => 4,
+            Self::T2 => 2,
         }
     }
 
     /// Does a tensor of this type have scales?
     #[must_use]
     pub fn is_quantized(self) -> bool {
-        matches!(self, Self::Q8 | Self::Q4)
+        matches!(self, Self::Q8 | Self::Q4 | Self::T2)
     }
 
     /// Values a row of `width` takes: quantized rows are padded to full blocks.
@@ -47,8 +50,22 @@ impl Dtype {
         if self.is_quantized() { width.div_ceil(BLOCK) * BLOCK } else { width }
     }
 
+    /// Most steps from zero.
     fn largest(self) -> i32 {
-        if self == Self::Q8 { 127 } else { 7 }
+        match self {
+            Self::Q8 => 127,
+            Self::T2 => 1,
+            _ => 7,
+        }
+    }
+
+    /// The code of zero.
+    fn zero(self) -> i32 {
+        match self {
+            Self::Q8 => 128,
+            Self::T2 => 1,
+            _ => 8,
+        }
     }
 }
 
@@ -60,7 +77,7 @@ pub fn quantize(values: &[f32], width: usize, dtype: Dtype) -> (Vec<u8>, Vec<u8>
         Dtype::F16 => {
             (values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(), Vec::new())
         }
-        Dtype::Q8 | Dtype::Q4 => {
+        Dtype::Q8 | Dtype::Q4 | Dtype::T2 => {
             let (mut codes, mut scales) = (Vec::new(), Vec::new());
             for block in values.chunks(width.max(1)).flat_map(|row| row.chunks(BLOCK)) {
                 let scale = block_scale(block, dtype);
@@ -73,44 +90,68 @@ pub fn quantize(values: &[f32], width: usize, dtype: Dtype) -> (Vec<u8>, Vec<u8>
 }
 
 fn block_scale(block: &[f32], dtype: Dtype) -> f16 {
+    if dtype == Dtype::T2 {
+        return f16::from_f32(ternary_scale(block));
+    }
     let peak = block.iter().fold(0.0f32, |peak, value| peak.max(value.abs()));
     f16::from_f32(peak / dtype.largest() as f32)
 }
 
+/// The scale with the least sum of squared errors: the mean of the `k` largest magnitudes, for the best `k`.
+fn ternary_scale(block: &[f32]) -> f32 {
+    let mut magnitudes: Vec<f32> = block.iter().map(|value| value.abs()).collect();
+    magnitudes.sort_by(|a, b| b.total_cmp(a));
+    let (mut sum, mut most, mut scale) = (0.0f32, 0.0f32, 0.0f32);
+    for (at, magnitude) in magnitudes.into_iter().enumerate() {
+        sum += magnitude;
+        let (count, saved) = ((at + 1) as f32, sum * sum / (at + 1) as f32);
+        if saved > most {
+            (most, scale) = (saved, sum / count);
+        }
+    }
+    scale
+}
+
 fn push_codes(block: &[f32], scale: f32, dtype: Dtype, codes: &mut Vec<u8>) {
-    let largest = dtype.largest();
+    let (bits, largest) = (dtype.bits(), dtype.largest());
     let code = |at: usize| -> u8 {
         let value = block.get(at).copied().unwrap_or(0.0);
         let steps = if scale > 0.0 { (value / scale).round() as i32 } else { 0 };
-        (steps.clamp(-largest, largest) + largest + 1) as u8
+        (steps.clamp(-largest, largest) + dtype.zero()) as u8
     };
-    match dtype {
-        Dtype::Q8 => codes.extend((0..BLOCK).map(code)),
-        _ => codes.extend((0..BLOCK / 2).map(|pair| code(2 * pair) | code(2 * pair + 1) << 4)),
-    }
+    let each = 8 / bits;
+    codes.extend(
+        (0..BLOCK / each)
+            .map(|byte| (0..each).fold(0, |all, at| all | code(byte * each + at) << (at * bits))),
+    );
+}
+
+/// Ternary codes as the same values' codes of [`Dtype::Q4`], whose scales they keep.
+#[must_use]
+pub fn as_q4(ternary: &[u8]) -> Vec<u8> {
+    let up = (Dtype::Q4.zero() - Dtype::T2.zero()) as u8;
+    let pair = |two: u8| ((two & 3) + up) | ((two >> 2 & 3) + up) << 4;
+    ternary.iter().flat_map(|&four| [pair(four), pair(four >> 4)]).collect()
 }
 
 /// The values of `rows` rows of `width`, from bytes of exactly the right length.
 #[must_use]
 pub fn dequantize(codes: &[u8], scales: &[u8], width: usize, dtype: Dtype) -> Vec<f32> {
     let half = |bytes: &[u8]| f16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
-    let (zero, block_bytes) = (dtype.largest() as f32 + 1.0, BLOCK * dtype.bits() / 8);
+    let (bits, block_bytes) = (dtype.bits(), BLOCK * dtype.bits() / 8);
     match dtype {
         Dtype::F32 => {
             codes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
         }
         Dtype::F16 => codes.chunks_exact(2).map(half).collect(),
-        Dtype::Q8 | Dtype::Q4 => {
-            let mut values = Vec::with_capacity(codes.len() * 8 / dtype.bits());
+        Dtype::Q8 | Dtype::Q4 | Dtype::T2 => {
+            let (mask, zero) = ((1u32 << bits) - 1, dtype.zero() as f32);
+            let mut values = Vec::with_capacity(codes.len() * 8 / bits);
             for (block, scale) in codes.chunks_exact(block_bytes).zip(scales.chunks_exact(2)) {
                 let scale = half(scale);
                 for &byte in block {
-                    if dtype == Dtype::Q8 {
-                        values.push(scale * (f32::from(byte) - zero));
-                    } else {
-                        values.push(scale * (f32::from(byte & 15) - zero));
-                        values.push(scale * (f32::from(byte >> 4) - zero));
-                    }
+                    let code = |at: usize| (u32::from(byte) >> (at * bits) & mask) as f32;
+                    values.extend((0..8 / bits).map(|at| scale * (code(at) - zero)));
                 }
             }
             let padded = dtype.padded(width);
@@ -138,21 +179,29 @@ mod tests {
         let (codes, scales) = quantize(&[127.0, -3.0], 2, Dtype::Q8);
         assert_eq!(codes[..2], [255, 125]);
         assert_eq!(dequantize(&codes, &scales, 2, Dtype::Q8), [127.0, -3.0]);
+        // The two largest magnitudes, 5 and 3, make the scale 4 in t2: 64 / 2 saves more than 25 / 1 or 81 / 3.
+        let (codes, scales) = quantize(&[5.0, -3.0, 1.0], 3, Dtype::T2);
+        assert_eq!(codes, [0b01_01_00_10, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55]);
+        assert_eq!(scales, f16::from_f32(4.0).to_le_bytes());
+        assert_eq!(dequantize(&codes, &scales, 3, Dtype::T2), [4.0, -4.0, 0.0]);
+        assert_eq!(dequantize(&as_q4(&codes), &scales, 3, Dtype::Q4), [4.0, -4.0, 0.0]);
     }
 
     proptest! {
         #[test]
         fn quantising_twice_changes_nothing(values in prop::collection::vec(-9.0f32..9.0, 1..200), width in 1usize..70) {
             let values = &values[..values.len() / width * width];
-            for dtype in [Dtype::F32, Dtype::F16, Dtype::Q8, Dtype::Q4] {
+            for dtype in [Dtype::F32, Dtype::F16, Dtype::Q8, Dtype::Q4, Dtype::T2] {
                 let (codes, scales) = quantize(values, width, dtype);
                 prop_assert_eq!(codes.len() * 8, values.len() / width * dtype.padded(width) * dtype.bits());
                 let once = dequantize(&codes, &scales, width, dtype);
                 prop_assert_eq!(once.len(), values.len());
-                let step = match dtype { Dtype::Q4 => 0.66, Dtype::Q8 => 0.04, _ => 0.005 };
+                let step = match dtype { Dtype::T2 => 9.0, Dtype::Q4 => 0.66, Dtype::Q8 => 0.04, _ => 0.005 };
                 for (a, b) in once.iter().zip(values) {
                     prop_assert!((a - b).abs() <= step * 1.02, "{dtype:?}: {b} became {a}");
                 }
+                let (codes, scales) = quantize(&once, width, dtype);
+                prop_assert_eq!(dequantize(&codes, &scales, width, dtype), once);
             }
         }
     }

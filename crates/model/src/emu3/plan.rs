@@ -25,6 +25,8 @@ pub enum Precision {
     Q4,
     /// 4 bits; embedding and head 8.
     Mixed,
+    /// −1, 0 and 1, for models trained so; embedding and head 8 bits.
+    T2,
 }
 
 /// One tensor of a bundle: a whole one, or some rows of it.
@@ -60,7 +62,8 @@ fn dtype(tensor: &Wanted, precision: Precision) -> Dtype {
         Precision::F32 => Dtype::F32,
         Precision::F16 => Dtype::F16,
         Precision::Q8 => Dtype::Q8,
-        Precision::Mixed if is_table => Dtype::Q8,
+        Precision::Mixed | Precision::T2 if is_table => Dtype::Q8,
+        Precision::T2 => Dtype::T2,
         Precision::Q4 | Precision::Mixed => Dtype::Q4,
     }
 }

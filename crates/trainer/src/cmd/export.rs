@@ -66,6 +66,8 @@ enum Quant {
     Q4,
     /// 4 bits; embedding and head of a published model 8.
     Mixed,
+    /// −1, 0 and 1 times a scale a block of 32, for models trained so: others lose what they learned.
+    T2,
     /// Half precision.
     F16,
     /// Single precision.
@@ -163,6 +165,7 @@ fn published(args: &Args) -> Result<()> {
         (Format::Earlw, Quant::Q8) => Precision::Q8,
         (Format::Earlw, Quant::Q4) => Precision::Q4,
         (Format::Earlw, Quant::Mixed) => Precision::Mixed,
+        (Format::Earlw, Quant::T2) => Precision::T2,
         (Format::Earlw, Quant::F16) => Precision::F16,
         (Format::Earlw, Quant::F32) => Precision::F32,
     };
@@ -219,7 +222,8 @@ fn dtype(quant: Quant, name: &str, shape: &[usize]) -> Dtype {
         _ if shape.len() < 2 || name.starts_with(VERIFIER_PREFIX) => Dtype::F32,
         _ if name.starts_with(VISION_PREFIX) => Dtype::F16,
         Quant::F16 => Dtype::F16,
+        Quant::T2 if matrix => Dtype::T2,
         Quant::Q4 | Quant::Mixed if matrix => Dtype::Q4,
-        Quant::Q4 | Quant::Mixed | Quant::Q8 => Dtype::Q8,
+        Quant::T2 | Quant::Q4 | Quant::Mixed | Quant::Q8 => Dtype::Q8,
     }
 }
