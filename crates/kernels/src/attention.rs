@@ -12,7 +12,8 @@ use burn::tensor::{DType, Device, Int};
 /// that sees nothing gives no NaN.
 const HIDDEN_SCORE: f64 = -1e9;
 
-/// Rows of a key/value head up to which packed inference sums scores in lanes: one query of each of its heads.
+/// Rows of a key/value head that are computed together where there are few: one query of each of its heads. Up to
+/// so many, scores are summed in lanes.
 pub(crate) const FEW: usize = 4;
 /// Most tokens of a causal chunk that are computed as if they were read one by one, bit for bit: an
 /// edit's whole program, so that drafts and resumed edits change nothing.

@@ -2,7 +2,8 @@
 //!
 //! Most edits leave open where a new object stands. Whoever names its box first may draw it anywhere;
 //! a decoder that writes the whole picture without a plan would have to choose anew at every cell, and
-//! the likeliest code of each is then the background's. Start at [`Example::first_answer`].
+//! the likeliest code of each is then the background's. Start at [`Example::first_answer`];
+//! [`Example::first_alike`] does the same for what plans erase.
 
 use crate::example::{Example, NewObject, Op, Step};
 use crate::place::Place;
