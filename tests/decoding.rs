@@ -3,7 +3,9 @@
 
 use burn::tensor::{Int, Tensor};
 use earl_model::lm::{Chunk, LanguageModel};
-use earl_model::sequence::{Packer, ProgramLayout, Slot, Vocabulary, source_chunk, words_chunk};
+use earl_model::sequence::{
+    Control, Packer, ProgramLayout, Slot, Vocabulary, source_chunk, words_chunk,
+};
 use earl_model::{CodeGrid, CodeId, TokenId};
 use earl_tests::{decoder, small_config, weights};
 
@@ -152,12 +154,54 @@ fn a_packed_row_equals_its_sequences_alone() {
         hidden.clone().select(0, Tensor::<1, Int>::from_ints(rows.as_slice(), &lm.device()));
     assert_close(&values(found), &expected);
 
-    let packed = values(lm.packed_pointers(&hidden, &sources, &programs));
-    let cells = sources[0].len();
-    for (pointers, (source, token)) in packed.chunks(cells).zip(programs) {
+    let (cells, none, some) = (sources[0].len(), vec![], vec![true; sources[0].len()]);
+    let left: Vec<&[bool]> =
+        (0..programs.len()).map(|at| if at % 2 == 0 { &some[..] } else { &none[..] }).collect();
+    let packed = lm.packed_look(&hidden, &sources, &programs, &left);
+    let maps = values(packed.erase.unwrap());
+    let packed = values(packed.pointers);
+    let rows = packed.chunks(cells).zip(maps.chunks(cells)).zip(left);
+    for (((pointers, map), left), (source, token)) in rows.zip(programs) {
         let part =
             |span: std::ops::Range<usize>| hidden.clone().slice_dim(0, span).unsqueeze::<3>();
         let keys = lm.pointer_keys(part(sources[source].clone()));
-        assert_close(pointers, &values(lm.pointer_logits(part(token..token + 1), keys)));
+        let alone = lm.look(part(token..token + 1), keys, lm.left(&[left], 1));
+        assert_close(pointers, &values(alone.pointers));
+        match alone.erase {
+            Some(alone) => assert_close(map, &values(alone)),
+            None => assert!(map.iter().all(|&odds| odds < -9e3), "no step is chosen: {map:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_erase_map_adds_its_surest_cell_to_the_logit_of_erase() {
+    let config = small_config();
+    let lm = decoder(&config, &weights(&config, 13));
+    let vocabulary = Vocabulary::new(&config);
+    let picture = picture(2);
+    let source = source_chunk(&vocabulary, &[&picture]);
+    let hidden = lm.forward(&source, &mut lm.cache(), false).last;
+    let keys = lm.pointer_keys(hidden.clone());
+    let last = hidden.slice([0..1, 15..16]);
+    let logits = |left: &[bool]| {
+        let look = lm.look(last.clone(), keys.clone(), lm.left(&[left], 1));
+        let map = look.erase.clone().map(values);
+        (map, values(lm.control_logits(last.clone().squeeze_dim(1), look)))
+    };
+    let (none, plain) = logits(&[]);
+    assert!(none.is_none(), "no step is chosen");
+    let mut left = [true; 16];
+    let (whole, _) = logits(&left);
+    let surest = |map: &[f32]| (0..16).max_by(|&a, &b| map[a].total_cmp(&map[b])).unwrap();
+    left[surest(whole.as_ref().unwrap())] = false;
+    let (map, found) = logits(&left);
+    let map = map.unwrap();
+    let best = map[surest(&map)];
+    assert!(best > -9e3 && best < whole.unwrap().iter().copied().fold(f32::MIN, f32::max));
+    let erase = vocabulary.control(Control::Erase).0 as usize;
+    for (at, (found, plain)) in found.iter().zip(&plain).enumerate() {
+        let added = if at == erase { best } else { 0.0 };
+        assert!((found - plain - added).abs() < 1e-5, "logit {at}: {found}, {plain} without");
     }
 }

@@ -1,7 +1,9 @@
 //! The grammar never dead-ends, whatever the model prefers; what it lets through parses and writes back.
 #![allow(clippy::unwrap_used, reason = "test code: a panic is a failed test")]
 
-use earl_model::sequence::{Expect, Grammar, Vocabulary, parse, write};
+use earl_model::sequence::{
+    Expect, Grammar, Placed, Step, Vocabulary, parse, program_layout, write,
+};
 use earl_model::{Mode, TokenId};
 use earl_tests::small_config;
 use proptest::prelude::*;
@@ -27,6 +29,26 @@ fn written(vocabulary: &Vocabulary, mode: Mode, choices: &[u32]) -> Vec<TokenId>
         assert!(program.len() <= LONGEST, "the program does not end");
     }
     program
+}
+
+#[test]
+fn what_is_erased_is_left_no_longer() {
+    let vocabulary = Vocabulary::new(&small_config());
+    let name = vocabulary.word_named("dog").unwrap();
+    let at = |row, col| Placed { name, tint: None, row, col, cells: 2 };
+    let steps = [Step::See(at(2, 2)), Step::Erase(at(0, 1)), Step::Erase(at(1, 0))];
+    let program = write(&vocabulary, Mode::Local, &steps, &[]).unwrap();
+    let layout = program_layout(&vocabulary, Mode::Local, &program).unwrap();
+    let gone = |left: &[bool]| -> Vec<usize> { (0..16).filter(|&cell| !left[cell]).collect() };
+    // A step's choice follows the mode and each cell: verb, name, size and cell are four tokens.
+    let choices: Vec<(usize, Vec<usize>)> = (0..layout.left.len())
+        .filter(|&at| !layout.left[at].is_empty())
+        .map(|at| (at, gone(&layout.left[at])))
+        .collect();
+    let both = vec![1, 2, 4, 5, 6, 8, 9];
+    let wanted = [(0, vec![]), (4, vec![]), (8, vec![1, 2, 5, 6]), (12, both.clone())];
+    assert_eq!(choices, wanted);
+    assert_eq!(gone(&layout.kept), both);
 }
 
 proptest! {

@@ -58,6 +58,7 @@ pub fn small_config() -> ModelConfig {
             rope_theta: 100.0,
             rope_sections: [2, 1, 1],
             see_layer: 1,
+            erase_map: true,
         },
     };
     config.check().unwrap();

@@ -55,6 +55,7 @@ mod exp;
 #[cfg(feature = "flex-forward")]
 mod fused;
 mod gather_sum;
+mod greatest;
 mod greedy;
 mod group_norm;
 mod linear;
@@ -80,6 +81,7 @@ pub use conv2d::{Convolution, Walk};
 pub use cross_entropy::cross_entropy;
 pub use decode_block::{BlockMaps, BlockShape, DecodeBlock, Seen};
 pub use gather_sum::{NO_ROW, gather_sum};
+pub use greatest::greatest;
 pub use greedy::greedy;
 pub use group_norm::{GroupNorm, group_norm};
 pub use linear::{linear, linear_tied};

@@ -209,9 +209,12 @@ async fn advance(
     if !controls.is_empty() {
         let picked = hidden.clone().select(0, ids(controls.iter().map(|(at, ..)| *at).collect()));
         let prompts = controls.iter().map(|&(_, row, _)| rows[row].draw.prompt).collect();
-        let pointers = lm
-            .pointer_logits(picked.clone().unsqueeze_dim(1), keys.clone().select(0, ids(prompts)));
-        let logits = lm.control_logits(picked, pointers.squeeze_dim(1)); // [rows, control]
+        let left: Vec<&[bool]> =
+            controls.iter().map(|&(_, row, _)| rows[row].grammar.left()).collect();
+        let left = lm.left(&left, left.len());
+        let keys = keys.clone().select(0, ids(prompts));
+        let look = lm.look(picked.clone().unsqueeze_dim(1), keys, left);
+        let logits = lm.control_logits(picked, look); // [rows, control]
         let width = logits.dims()[1];
         let logits = to_host(logits).await?;
         for ((_, row, allowed), logits) in controls.into_iter().zip(logits.chunks(width)) {

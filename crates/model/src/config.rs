@@ -76,6 +76,9 @@ pub struct LmConfig {
     pub rope_sections: [usize; 3],
     /// The block after which source cells must name what they show (the seeing loss).
     pub see_layer: usize,
+    /// Does the choice of a program's next step see which source cells are still to be erased?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub erase_map: bool,
 }
 
 /// Cells an object may be wide and high, smallest first; the sprite parts are numbered in this order.
@@ -108,6 +111,7 @@ impl ModelConfig {
                 rope_theta: 100.0,
                 rope_sections: [4, 6, 6],
                 see_layer: 2,
+                erase_map: true,
             },
         }
     }

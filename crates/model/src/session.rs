@@ -128,10 +128,9 @@ impl<'a> Session<'a> {
             }
             let only = given.only(&expect, |slot| self.source_at(slot));
             let decided = given.decided.get(program.len()).copied();
-            let mask = given.within.zip(grammar.placing());
             let chosen = match only {
                 Some(token) => Chosen::only(decided.unwrap_or(token)),
-                None => self.next(&program, &expect, request, decided, mask).await?,
+                None => self.next(&program, &grammar, request, decided, given.within).await?,
             };
             let token = chosen.token;
             grammar.push(token)?;
@@ -178,25 +177,25 @@ impl<'a> Session<'a> {
     async fn next(
         &mut self,
         program: &[TokenId],
-        expect: &Expect,
+        grammar: &Grammar<'_>,
         request: &EditRequest,
         given: Option<TokenId>,
-        mask: Option<(Within<'_>, usize)>,
+        within: Option<Within<'_>>,
     ) -> Result<Chosen, ModelError> {
         let (lm, vocabulary) = (self.editor.lm(), self.editor.vocabulary());
         let key = token_key(request.seed, program.len());
         let rule = Rule { temperature: request.temperature, top_k: request.top_k };
-        let chosen = if let Expect::Control(allowed) = expect {
+        let chosen = if let Expect::Control(allowed) = &grammar.expect() {
             // Before the pass: a GPU hands over what it has to do before it takes new numbers.
             let wanted = lm.selection(allowed);
+            let left = lm.left(&[grammar.left()], 1);
             let hidden = self.read(program, &[], request.mode)?; // [1, 1, hidden]
             let width = hidden.dims()[2];
             let flat = hidden.clone().reshape([1, width]);
-            let pointers = lm.pointer_logits(hidden, self.pointer_keys.clone()); // [1, 1, cells]
-            let cells = pointers.dims()[2];
-            let logits = lm.control_logits(flat, pointers.reshape([1, cells]));
+            let look = lm.look(hidden, self.pointer_keys.clone(), left);
+            let logits = lm.control_logits(flat, look);
             let mut logits = lm.read_selected(logits, allowed, wanted).await?;
-            if let Some((within, size)) = mask {
+            if let Some((within, size)) = within.zip(grammar.placing()) {
                 within.favour(vocabulary, size, &mut logits);
             }
             match given {

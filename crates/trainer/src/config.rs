@@ -43,6 +43,8 @@ pub(crate) struct Sizes {
     pub intermediate_size: usize,
     /// Codes of the picture tokenizer.
     pub codebook_size: usize,
+    /// Does the choice of a step see which source cells are still to be erased? A model without may learn it.
+    pub erase_map: bool,
 }
 
 impl Default for Sizes {
@@ -52,6 +54,7 @@ impl Default for Sizes {
             num_hidden_layers: 6,
             intermediate_size: 512,
             codebook_size: 8_192,
+            erase_map: true,
         }
     }
 }
@@ -97,6 +100,7 @@ impl RunConfig {
         model.lm.intermediate_size = self.model.intermediate_size;
         model.lm.see_layer = model.lm.see_layer.min(self.model.num_hidden_layers);
         model.vision.codebook_size = self.model.codebook_size;
+        model.lm.erase_map = self.model.erase_map;
         model.check()?;
         Ok(model)
     }

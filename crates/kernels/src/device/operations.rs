@@ -29,6 +29,19 @@ pub(crate) fn scores(q: Tensor<3>, k: Tensor<3>) -> Tensor<3> {
     outer(output)
 }
 
+/// See [`crate::greatest`].
+pub(crate) fn greatest(x: Tensor<2>) -> Tensor<2> {
+    let [rows, width] = x.dims();
+    let x = inner(x.into_dispatch());
+    let output = room(&x, [rows, 1]);
+    Shader::new("greatest", include_str!("wgsl/greatest.wgsl")).whole("WIDTH", width).launch(
+        [1, rows],
+        &[&x, &output],
+        None,
+    );
+    outer(output)
+}
+
 /// See [`crate::greedy`].
 pub(crate) fn greedy(logits: Tensor<2>) -> Tensor<2> {
     let [rows, width] = logits.dims();

@@ -6,7 +6,9 @@ use super::infers_on;
 use crate::decode_block::{BlockMaps, BlockShape, DecodeBlock, Seen};
 use crate::quant_linear::{Bits, PackedMatrix, Segment};
 use crate::testing::{assert_close, noise, values};
-use crate::{NO_ROW, attention, gather_sum, greedy, quant_linear, rms_norm, rope, scores, swiglu};
+use crate::{
+    NO_ROW, attention, gather_sum, greatest, greedy, quant_linear, rms_norm, rope, scores, swiglu,
+};
 use burn::Tensor;
 use burn::tensor::{Device, DeviceKind, TensorData};
 use std::sync::Arc;
@@ -132,6 +134,12 @@ fn small_operations_have_the_bits_of_the_cpu() {
     let dots =
         |device: &Device| scores(tensor(&q, [2, 3, 64], device), tensor(&k, [2, 70, 64], device));
     assert_same(dots(&gpu()), dots(&Device::flex()));
+
+    for width in [1, 5, 64, 200] {
+        let x = noise(3 * width, 12);
+        let of = |device: &Device| greatest(tensor(&x, [3, width], device));
+        assert_same(of(&gpu()), of(&Device::flex()));
+    }
 
     let tables = [noise(9 * 192, 7), noise(4 * 192, 8), noise(2 * 192, 9)];
     let sum = |device: &Device| {

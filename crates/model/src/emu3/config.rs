@@ -155,6 +155,7 @@ impl Emu3LmConfig {
                 rope_theta: number(rope.unwrap_or(config), "rope_theta", 1e6)?,
                 rope_sections: [head_dim / 2, 0, 0],
                 see_layer: num_hidden_layers,
+                erase_map: false,
             },
             vocab_size: size("vocab_size", Emu3Ids::PUBLISHED.vocab_size())?,
         };

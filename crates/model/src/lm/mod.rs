@@ -18,6 +18,7 @@ mod trunk;
 pub use block::{Block, Linear};
 pub use initial::{initial_tensors, seeded_normal};
 pub use kv_cache::KvCache;
+pub use pointer::Look;
 use pointer::POINTER_DIM;
 pub use rope::Rotary;
 pub use seeing::{SEE_PARTS, SEE_SIZES, SeeingHead, Seen};
@@ -28,10 +29,11 @@ use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::ids::TokenId;
 use crate::sequence::grammar::{PARTS, Slot};
-use crate::sequence::vocabulary::Vocabulary;
+use crate::sequence::vocabulary::{Control, Vocabulary};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use earl_kernels::{NO_ROW, PackedMatrix, Packing, gather_sum};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Tokens of one chunk for a batch, with their places; rows of equal length.
@@ -89,6 +91,8 @@ pub struct LanguageModel {
     pub pointer_query: Linear,
     /// Pointer: key of a source cell.
     pub pointer_key: Linear,
+    /// Erase map: query of a step's choice for the cells still to be erased, if the model has one.
+    pub erase_query: Option<Linear>,
     /// The tables of control ids and codes as heads in 8 bits, where the model is packed.
     #[module(skip)]
     heads: Option<[PackedMatrix; 2]>,
@@ -96,6 +100,8 @@ pub struct LanguageModel {
     config: ModelConfig,
     #[module(skip)]
     first_cell: usize,
+    #[module(skip)]
+    erase: usize,
 }
 
 impl LanguageModel {
@@ -116,9 +122,11 @@ impl LanguageModel {
             norm: Param::from_tensor(Tensor::zeros([width], device)),
             pointer_query: Linear::zeros(width, POINTER_DIM, device),
             pointer_key: Linear::zeros(width, POINTER_DIM, device),
+            erase_query: lm.erase_map.then(|| Linear::zeros(width, POINTER_DIM, device)),
             heads: None,
             config: config.clone(),
             first_cell: vocabulary.first_cell(),
+            erase: vocabulary.control(Control::Erase).0 as usize,
         }
     }
 
@@ -151,6 +159,7 @@ impl LanguageModel {
                 .collect(),
             pointer_query: map(self.pointer_query, "pointer_query"),
             pointer_key: map(self.pointer_key, "pointer_key"),
+            erase_query: self.erase_query.map(|query| map(query, "erase_query")),
             heads: Some([control, codes]),
             ..self
         }
@@ -238,20 +247,26 @@ impl LanguageModel {
         rows.reshape([chunk.batch, chunk.seq, width])
     }
 
-    /// Logits over the control ids.
+    /// Logits over the control ids, given what the same tokens look at (see [`LanguageModel::look`]).
     ///
     /// # Shapes
-    /// - `hidden`: `[n, hidden]`, `pointers`: `[n, cells]`
-    /// - returns: `[n, control]`
+    /// - `hidden`: `[n, hidden]`; returns `[n, control]`
     #[must_use]
-    pub fn control_logits(&self, hidden: Tensor<2>, pointers: Tensor<2>) -> Tensor<2> {
-        let n = hidden.dims()[0];
+    pub fn control_logits(&self, hidden: Tensor<2>, look: Look) -> Tensor<2> {
         let logits = self.word_logits(hidden); // [n, control]
-        let cells = pointers.dims()[1];
+        let [n, cells] = look.pointers.dims();
+        let part = |range: Range<usize>| logits.clone().slice([0..n, range]);
         let first = self.first_cell;
-        let words = logits.clone().slice([0..n, 0..first]);
-        let cells = logits.slice([0..n, first..first + cells]) + pointers;
-        Tensor::cat(vec![words, cells], 1)
+        let cells = part(first..first + cells) + look.pointers;
+        let parts = match look.erase {
+            None => vec![part(0..first), cells],
+            Some(map) => {
+                let erase = self.erase;
+                let erases = part(erase..erase + 1) + earl_kernels::greatest(map);
+                vec![part(0..erase), erases, part(erase + 1..first), cells]
+            }
+        };
+        Tensor::cat(parts, 1)
     }
 
     /// Likeness to the control ids' embeddings alone: `[n, hidden]` → `[n, control]`.

@@ -1,11 +1,29 @@
-//! The pointer: a cell token's logit looks at the source cell itself.
+//! What program tokens see of the source cells themselves: the pointer, by which a cell token's logit
+//! looks at the source cell, and the erase map, by which the choice of a step knows whether anything is
+//! still to be erased.
+//!
+//! The map says of each cell how sure it is (in log-odds) to be erased from here on; its surest cell that no
+//! step has erased is added to the logit of ERASE. Attention alone tells what is there, but not without what
+//! is gone, so that models without the map stop after the second of three.
 
 use super::LanguageModel;
 use burn::tensor::{Int, Tensor, TensorData};
 use std::ops::Range;
 
-/// Width of the pointer's query and key.
+/// Width of the queries and keys.
 pub(super) const POINTER_DIM: usize = 64;
+
+/// Log-odds of cells that can't be erased any more.
+const GONE: f64 = -1e4;
+
+/// What program tokens see of their source, one row a token.
+pub struct Look {
+    /// Pointer logits towards the source cells, `[n, cells]`.
+    pub pointers: Tensor<2>,
+    /// Log-odds of each source cell to be erased from here on, `[n, cells]`, [`GONE`] where it is already or no
+    /// step is chosen; `None` if the model has no erase map.
+    pub erase: Option<Tensor<2>>,
+}
 
 impl LanguageModel {
     /// Pointer keys of the source cells, from the source chunk's last hidden states.
@@ -17,31 +35,59 @@ impl LanguageModel {
         self.pointer_key.forward(source)
     }
 
-    /// Pointer logits of program tokens towards the source cells.
+    /// What is added to the erase map of some tokens: 0 for each cell of `left`, [`GONE`] for others and where
+    /// that is empty, because no step is chosen. `None` if none is anywhere, or the model has no erase map.
+    ///
+    /// # Shapes
+    /// - `left`: a row of `cells` for each token; returns `[batch, tokens / batch, cells]`
+    #[must_use]
+    pub fn left(&self, left: &[&[bool]], batch: usize) -> Option<Tensor<3>> {
+        self.erase_query.as_ref().filter(|_| left.iter().any(|left| !left.is_empty()))?;
+        let cells = self.config.vision.grid * self.config.vision.grid;
+        let mut mask = vec![GONE as f32; left.len() * cells];
+        for (mask, left) in mask.chunks_mut(cells).zip(left) {
+            mask.iter_mut().zip(*left).filter(|(_, left)| **left).for_each(|(mask, _)| *mask = 0.0);
+        }
+        let shape = [batch, left.len() / batch, cells];
+        Some(Tensor::from_data(TensorData::new(mask, shape), &self.device()))
+    }
+
+    /// What program tokens see of their source.
     ///
     /// # Shapes
     /// - `hidden`: `[batch, seq, hidden]`, `keys`: `[batch, cells, pointer]`
-    /// - returns: `[batch, seq, cells]`
+    /// - `left`: `[batch, seq, cells]`, of [`LanguageModel::left`]
+    /// - returns rows of `batch · seq` tokens
     #[must_use]
-    pub fn pointer_logits(&self, hidden: Tensor<3>, keys: Tensor<3>) -> Tensor<3> {
-        let queries = self.pointer_query.forward(hidden); // [batch, seq, pointer]
-        earl_kernels::scores(queries, keys).div_scalar((POINTER_DIM as f64).sqrt())
+    pub fn look(&self, hidden: Tensor<3>, keys: Tensor<3>, left: Option<Tensor<3>>) -> Look {
+        let [batch, seq, _] = hidden.dims();
+        let cells = keys.dims()[1];
+        let likeness = |queries: Tensor<3>| {
+            earl_kernels::scores(queries, keys.clone()).div_scalar((POINTER_DIM as f64).sqrt())
+        };
+        let pointers = likeness(self.pointer_query.forward(hidden.clone()));
+        let flat = |x: Tensor<3>| x.reshape([batch * seq, cells]);
+        let erase = self.erase_query.as_ref().zip(left);
+        let erase = erase.map(|(query, left)| flat(likeness(query.forward(hidden)) + left));
+        Look { pointers: flat(pointers), erase }
     }
 
-    /// Pointer logits of some tokens of a packed row, each towards the cells of its source.
+    /// What some tokens of a packed row see, each of its own source.
     ///
     /// # Shapes
     /// - `hidden`: `[tokens, hidden]`
     /// - `sources`: the tokens of each source, all of one length
     /// - `rows`: for each wanted token, the index of its source and its own
-    /// - returns: `[rows, cells]`
+    /// - `left`: for each wanted token, what is left (see [`LanguageModel::left`])
+    /// - returns rows of the wanted tokens
     #[must_use]
-    pub fn packed_pointers(
+    pub fn packed_look(
         &self,
         hidden: &Tensor<2>,
         sources: &[Range<usize>],
         rows: &[(usize, usize)],
-    ) -> Tensor<2> {
+        left: &[&[bool]],
+    ) -> Look {
         let [_, width] = hidden.dims();
         let cells = sources.first().map_or(0, ExactSizeIterator::len);
         let indices = |values: Vec<i32>| {
@@ -53,19 +99,25 @@ impl LanguageModel {
         let keys = self.pointer_keys(cell_states.reshape([sources.len(), cells, width]));
 
         // Each source's tokens side by side, padded to the most that one has.
-        let mut of_source = vec![Vec::new(); sources.len()];
-        let place = |&(source, row): &(usize, usize)| {
-            of_source[source].push(row as i32);
-            (source, of_source[source].len() - 1)
-        };
-        let places: Vec<(usize, usize)> = rows.iter().map(place).collect();
+        let mut of_source: Vec<Vec<(i32, &[bool])>> = vec![Vec::new(); sources.len()];
+        let mut places = Vec::with_capacity(rows.len());
+        for (&(source, row), left) in rows.iter().zip(left) {
+            places.push((source, of_source[source].len()));
+            of_source[source].push((row as i32, left));
+        }
         let most = of_source.iter().map(Vec::len).max().unwrap_or(0);
         for rows in &mut of_source {
-            rows.resize(most, 0);
+            rows.resize(most, (0, &[]));
         }
-        let states = hidden.clone().select(0, indices(of_source.concat()));
-        let logits = self.pointer_logits(states.reshape([sources.len(), most, width]), keys);
-        let places = places.iter().map(|(source, at)| (source * most + at) as i32).collect();
-        logits.reshape([sources.len() * most, cells]).select(0, indices(places))
+        let (states, left): (Vec<i32>, Vec<&[bool]>) = of_source.concat().into_iter().unzip();
+        let states = hidden.clone().select(0, indices(states));
+        let left = self.left(&left, sources.len());
+        let look = self.look(states.reshape([sources.len(), most, width]), keys, left);
+        let places =
+            indices(places.iter().map(|(source, at)| (source * most + at) as i32).collect());
+        Look {
+            pointers: look.pointers.select(0, places.clone()),
+            erase: look.erase.map(|map| map.select(0, places)),
+        }
     }
 }

@@ -85,13 +85,16 @@ pub struct Grammar<'a> {
     mode: Mode,
     state: State,
     steps: usize,
+    /// Cells of the source no step has erased.
+    kept: Vec<bool>,
 }
 
 impl<'a> Grammar<'a> {
     /// Before the first token of a program of this mode.
     #[must_use]
     pub fn new(vocabulary: &'a Vocabulary, mode: Mode) -> Self {
-        Self { vocabulary, mode, state: State::Mode, steps: 0 }
+        let kept = vec![true; vocabulary.grid() * vocabulary.grid()];
+        Self { vocabulary, mode, state: State::Mode, steps: 0, kept }
     }
 
     /// What may come next.
@@ -163,6 +166,18 @@ impl<'a> Grammar<'a> {
         }
     }
 
+    /// For each cell of the source: has no step erased it?
+    #[must_use]
+    pub fn kept(&self) -> &[bool] {
+        &self.kept
+    }
+
+    /// [`Grammar::kept`] where the next token chooses a step, nothing elsewhere.
+    #[must_use]
+    pub fn left(&self) -> &[bool] {
+        if self.state == State::Verb { &self.kept } else { &[] }
+    }
+
     /// Takes the next token.
     ///
     /// # Errors
@@ -189,7 +204,14 @@ impl<'a> Grammar<'a> {
     }
 
     fn advance(&mut self, token: TokenId, meaning: Meaning) {
-        let cells = self.vocabulary.grid() * self.vocabulary.grid();
+        let grid = self.vocabulary.grid();
+        let cells = grid * grid;
+        if let (State::Cell(Control::Erase, size), Meaning::Cell(row, col)) = (self.state, meaning)
+        {
+            for line in self.kept.chunks_mut(grid).skip(row).take(size) {
+                line[col..col + size].fill(false);
+            }
+        }
         self.state = match (self.state, meaning) {
             (State::Mode, _) if self.mode == Mode::Full => State::PictureCode(0),
             (State::Verb, Meaning::Control(Control::Background)) => State::Colour,

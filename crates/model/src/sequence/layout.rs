@@ -55,6 +55,10 @@ pub struct ProgramLayout {
     pub targets: Vec<TokenId>,
     /// Is the target a code (second softmax) rather than a control token?
     pub is_code: Vec<bool>,
+    /// [`Grammar::left`] before each target.
+    pub left: Vec<Vec<bool>>,
+    /// [`Grammar::kept`] after the whole.
+    pub kept: Vec<bool>,
 }
 
 /// Lays out a complete program.
@@ -72,6 +76,7 @@ pub fn program_layout(
         if at > 0 {
             layout.targets.push(token);
             layout.is_code.push(matches!(grammar.expect(), Expect::Code(_)));
+            layout.left.push(grammar.left().to_vec());
         }
         grammar.push(token)?;
         if at + 1 < tokens.len() {
@@ -79,6 +84,7 @@ pub fn program_layout(
             layout.slots.push(input_slot(vocabulary, &grammar, token));
         }
     }
+    layout.kept = grammar.kept().to_vec();
     Ok(layout)
 }
 

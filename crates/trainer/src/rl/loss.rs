@@ -119,12 +119,14 @@ pub(crate) fn log_probs(
     let hidden = lm.forward_packed(&packed).last.squeeze_dim::<2>(0); // [tokens, hidden]
 
     let (mut control_rows, mut control_targets, mut mask) = (Vec::new(), Vec::new(), Vec::new());
+    let mut left = Vec::new();
     let (mut code_rows, mut code_targets) = (Vec::new(), Vec::new());
     let controls = vocabulary.control_len();
     for (episode, &(source, row)) in episodes.iter().zip(&places) {
         for (at, allowed, _) in &episode.controls {
             control_rows.push((source, row + at));
             control_targets.push(episode.layout.targets[*at].0 as usize);
+            left.push(episode.layout.left[*at].as_slice());
             let start = mask.len();
             mask.resize(start + controls, MASKED);
             for token in allowed {
@@ -139,9 +141,9 @@ pub(crate) fn log_probs(
     let mut parts = Vec::new();
     if !control_rows.is_empty() {
         let mask = TensorData::new(mask, [control_rows.len(), controls]);
-        let pointers = lm.packed_pointers(&hidden, &sources, &control_rows);
+        let look = lm.packed_look(&hidden, &sources, &control_rows, &left);
         let rows = int_tensor(control_rows.into_iter().map(|(_, row)| row), &device);
-        let logits = lm.control_logits(hidden.clone().select(0, rows), pointers);
+        let logits = lm.control_logits(hidden.clone().select(0, rows), look);
         let logits = logits + Tensor::from_data(mask, &device);
         parts.push(cross_entropy(logits, int_tensor(control_targets.into_iter(), &device)).neg());
     }

@@ -23,6 +23,8 @@ pub(crate) struct SftConfig {
     pub code_weight: f64,
     /// Weight of the seeing loss.
     pub seeing_weight: f64,
+    /// Weight of the erase map's loss, if the model has one.
+    pub erase_weight: f64,
     /// Multiply in bfloat16 where the CPU does (AVX-512 BF16); sums, weights and gradients stay f32.
     pub mixed_precision: bool,
     /// Batches.
@@ -82,6 +84,7 @@ impl Default for SftConfig {
             probe_examples: 20,
             code_weight: 1.0,
             seeing_weight: 1.0,
+            erase_weight: 1.0,
             mixed_precision: false,
             data: DataConfig::default(),
             optim: OptimConfig::default(),

@@ -34,6 +34,8 @@ pub(crate) struct SftStep {
     pub code: f64,
     /// Seeing: sum of its heads.
     pub seeing: f64,
+    /// Erase map, a source cell; 0 without one.
+    pub erase: f64,
     /// Share of source cells named right.
     pub named: f64,
     /// Norm of the gradient before the clip.
@@ -164,6 +166,7 @@ impl Trainer {
         }
         let (control, code) = (value(&losses.control), value(&losses.code));
         let (seeing, named) = (value(&losses.seeing), value(&losses.named));
+        let erase = value(&losses.erase);
         let grads = losses.total.backward();
         // Both modules as one: names are `lm.…` and `seeing.…`, the fields' own.
         let grads = gradients(student, &grads, "");
@@ -177,6 +180,7 @@ impl Trainer {
             control,
             code,
             seeing,
+            erase,
             named,
             grad_norm,
             rate,

@@ -19,6 +19,7 @@ pub(crate) fn widen(mut stored: Stored, model: &ModelConfig) -> Result<Stored> {
     }
     let mut same = stored.config.clone();
     same.text.words.clone_from(&model.text.words);
+    same.lm.erase_map |= model.lm.erase_map;
     if same != *model {
         let problem = "the model to start from has another size, or other names and colours";
         return Err(hint::error(problem, "set `[model]` to the sizes `trainer inspect` shows"));

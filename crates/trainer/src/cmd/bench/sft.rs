@@ -48,7 +48,8 @@ pub(super) struct Args {
 /// # Errors
 /// For a configuration that can't be read, a step that fails, or a rival that computes something else.
 pub(super) fn measure(args: &Args) -> Result<Value> {
-    let config = RunConfig::read(&args.config)?;
+    let mut config = RunConfig::read(&args.config)?;
+    config.model.erase_map = false; // `benches/torch` has none
     let model = config.model_config()?;
     let python = args.rival.python()?;
     let codes = CodeTable::new(&tok::tokenizer(&config.tok, &model.vision)?, Style::Fluent3d);
