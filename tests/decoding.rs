@@ -158,18 +158,22 @@ fn a_packed_row_equals_its_sequences_alone() {
     let left: Vec<&[bool]> =
         (0..programs.len()).map(|at| if at % 2 == 0 { &some[..] } else { &none[..] }).collect();
     let packed = lm.packed_look(&hidden, &sources, &programs, &left);
-    let maps = values(packed.erase.unwrap());
+    let erase = packed.erase.unwrap();
+    let (maps, most) = (values(erase.map), values(erase.most));
     let packed = values(packed.pointers);
-    let rows = packed.chunks(cells).zip(maps.chunks(cells)).zip(left);
-    for (((pointers, map), left), (source, token)) in rows.zip(programs) {
+    let rows = packed.chunks(cells).zip(maps.chunks(cells)).zip(most).zip(left);
+    for ((((pointers, map), most), left), (source, token)) in rows.zip(programs) {
         let part =
             |span: std::ops::Range<usize>| hidden.clone().slice_dim(0, span).unsqueeze::<3>();
         let keys = lm.pointer_keys(part(sources[source].clone()));
         let alone = lm.look(part(token..token + 1), keys, lm.left(&[left], 1));
         assert_close(pointers, &values(alone.pointers));
         match alone.erase {
-            Some(alone) => assert_close(map, &values(alone)),
-            None => assert!(map.iter().all(|&odds| odds < -9e3), "no step is chosen: {map:?}"),
+            Some(alone) => {
+                assert_close(map, &values(alone.map));
+                assert_close(&[most], &values(alone.most));
+            }
+            None => assert!(most == 0.0 && map.iter().all(|&odds| odds < -9e3), "{map:?}"),
         }
     }
 }
@@ -186,7 +190,7 @@ fn the_erase_map_adds_its_surest_cell_to_the_logit_of_erase() {
     let last = hidden.slice([0..1, 15..16]);
     let logits = |left: &[bool]| {
         let look = lm.look(last.clone(), keys.clone(), lm.left(&[left], 1));
-        let map = look.erase.clone().map(values);
+        let map = look.erase.as_ref().map(|erase| values(erase.map.clone()));
         (map, values(lm.control_logits(last.clone().squeeze_dim(1), look)))
     };
     let (none, plain) = logits(&[]);

@@ -61,9 +61,9 @@ fn what_is_not_in_the_picture_is_doubted() {
         let absent = names.find(|name| !shown.contains(name)).unwrap();
         for (thing, doubted) in [(shown[0], false), (absent, true)] {
             example.instruction = format!("remove the {thing}");
-            let doubt = edit(&editor, &example, Mode::Local).doubt;
+            let EditOutcome { doubt, plan, .. } = edit(&editor, &example, Mode::Local);
             if doubt.contains(&format!("show: {thing}")) != doubted {
-                wrong.push(format!("{}: {doubt}", example.instruction));
+                wrong.push(format!("{}: {doubt} {plan:?}", example.instruction));
             }
         }
     }

@@ -76,7 +76,7 @@ pub struct LmConfig {
     pub rope_sections: [usize; 3],
     /// The block after which source cells must name what they show (the seeing loss).
     pub see_layer: usize,
-    /// Does the choice of a program's next step see which source cells are still to be erased?
+    /// Does the choice of a step after an ERASE see which source cells are still to be erased?
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub erase_map: bool,
 }

@@ -43,7 +43,7 @@ pub(crate) struct Sizes {
     pub intermediate_size: usize,
     /// Codes of the picture tokenizer.
     pub codebook_size: usize,
-    /// Does the choice of a step see which source cells are still to be erased? A model without may learn it.
+    /// Does the choice of a step after an ERASE see which source cells are still to be erased? A model without may learn it.
     pub erase_map: bool,
 }
 

@@ -18,8 +18,8 @@ mod trunk;
 pub use block::{Block, Linear};
 pub use initial::{initial_tensors, seeded_normal};
 pub use kv_cache::KvCache;
-pub use pointer::Look;
 use pointer::POINTER_DIM;
+pub use pointer::{Erase, Left, Look};
 pub use rope::Rotary;
 pub use seeing::{SEE_PARTS, SEE_SIZES, SeeingHead, Seen};
 pub(crate) use trunk::Trunk;
@@ -91,7 +91,7 @@ pub struct LanguageModel {
     pub pointer_query: Linear,
     /// Pointer: key of a source cell.
     pub pointer_key: Linear,
-    /// Erase map: query of a step's choice for the cells still to be erased, if the model has one.
+    /// Erase map: query of a choice after an ERASE for the cells still to be erased, if the model has one.
     pub erase_query: Option<Linear>,
     /// The tables of control ids and codes as heads in 8 bits, where the model is packed.
     #[module(skip)]
@@ -260,10 +260,9 @@ impl LanguageModel {
         let cells = part(first..first + cells) + look.pointers;
         let parts = match look.erase {
             None => vec![part(0..first), cells],
-            Some(map) => {
+            Some(Erase { most, .. }) => {
                 let erase = self.erase;
-                let erases = part(erase..erase + 1) + earl_kernels::greatest(map);
-                vec![part(0..erase), erases, part(erase + 1..first), cells]
+                vec![part(0..erase), part(erase..erase + 1) + most, part(erase + 1..first), cells]
             }
         };
         Tensor::cat(parts, 1)

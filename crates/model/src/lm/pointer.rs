@@ -1,6 +1,6 @@
 //! What program tokens see of the source cells themselves: the pointer, by which a cell token's logit
-//! looks at the source cell, and the erase map, by which the choice of a step knows whether anything is
-//! still to be erased.
+//! looks at the source cell, and the erase map, by which the choice of a step after an ERASE knows whether
+//! anything is still to be erased.
 //!
 //! The map says of each cell how sure it is (in log-odds) to be erased from here on; its surest cell that no
 //! step has erased is added to the logit of ERASE. Attention alone tells what is there, but not without what
@@ -20,9 +20,25 @@ const GONE: f64 = -1e4;
 pub struct Look {
     /// Pointer logits towards the source cells, `[n, cells]`.
     pub pointers: Tensor<2>,
-    /// Log-odds of each source cell to be erased from here on, `[n, cells]`, [`GONE`] where it is already or no
-    /// step is chosen; `None` if the model has no erase map.
-    pub erase: Option<Tensor<2>>,
+    /// `None` if the model has no erase map, or none of the tokens is before a choice that it is for.
+    pub erase: Option<Erase>,
+}
+
+/// The erase map, one row a token.
+pub struct Erase {
+    /// Log-odds of each source cell to be erased from here on, `[n, cells]`, [`GONE`] where it is already, and
+    /// everywhere where the next token is no choice that the map is for.
+    pub map: Tensor<2>,
+    /// What is added to the logit of ERASE, `[n, 1]`: the greatest of the map, 0 where it is not for.
+    pub most: Tensor<2>,
+}
+
+/// What is left of the source before some tokens, as the erase map takes it (see [`LanguageModel::left`]).
+pub struct Left {
+    /// 0 or [`GONE`], `[batch, seq, cells]`.
+    cells: Tensor<3>,
+    /// 1 before a choice that the map is for, else 0, `[batch · seq, 1]`; `None` if all are.
+    chooses: Option<Tensor<2>>,
 }
 
 impl LanguageModel {
@@ -35,13 +51,10 @@ impl LanguageModel {
         self.pointer_key.forward(source)
     }
 
-    /// What is added to the erase map of some tokens: 0 for each cell of `left`, [`GONE`] for others and where
-    /// that is empty, because no step is chosen. `None` if none is anywhere, or the model has no erase map.
-    ///
-    /// # Shapes
-    /// - `left`: a row of `cells` for each token; returns `[batch, tokens / batch, cells]`
+    /// What is left before some tokens, a row of cells for each (`Grammar::left`); it is empty where the map is not
+    /// for the token's choice. `None` if that is so everywhere, or the model has no erase map.
     #[must_use]
-    pub fn left(&self, left: &[&[bool]], batch: usize) -> Option<Tensor<3>> {
+    pub fn left(&self, left: &[&[bool]], batch: usize) -> Option<Left> {
         self.erase_query.as_ref().filter(|_| left.iter().any(|left| !left.is_empty()))?;
         let cells = self.config.vision.grid * self.config.vision.grid;
         let mut mask = vec![GONE as f32; left.len() * cells];
@@ -49,17 +62,22 @@ impl LanguageModel {
             mask.iter_mut().zip(*left).filter(|(_, left)| **left).for_each(|(mask, _)| *mask = 0.0);
         }
         let shape = [batch, left.len() / batch, cells];
-        Some(Tensor::from_data(TensorData::new(mask, shape), &self.device()))
+        let cells = Tensor::from_data(TensorData::new(mask, shape), &self.device());
+        let chooses = left.iter().any(|left| left.is_empty()).then(|| {
+            let chooses = left.iter().map(|left| f32::from(u8::from(!left.is_empty()))).collect();
+            Tensor::from_data(TensorData::new(chooses, [left.len(), 1]), &self.device())
+        });
+        Some(Left { cells, chooses })
     }
 
     /// What program tokens see of their source.
     ///
     /// # Shapes
     /// - `hidden`: `[batch, seq, hidden]`, `keys`: `[batch, cells, pointer]`
-    /// - `left`: `[batch, seq, cells]`, of [`LanguageModel::left`]
+    /// - `left`: of the same tokens
     /// - returns rows of `batch · seq` tokens
     #[must_use]
-    pub fn look(&self, hidden: Tensor<3>, keys: Tensor<3>, left: Option<Tensor<3>>) -> Look {
+    pub fn look(&self, hidden: Tensor<3>, keys: Tensor<3>, left: Option<Left>) -> Look {
         let [batch, seq, _] = hidden.dims();
         let cells = keys.dims()[1];
         let likeness = |queries: Tensor<3>| {
@@ -68,7 +86,12 @@ impl LanguageModel {
         let pointers = likeness(self.pointer_query.forward(hidden.clone()));
         let flat = |x: Tensor<3>| x.reshape([batch * seq, cells]);
         let erase = self.erase_query.as_ref().zip(left);
-        let erase = erase.map(|(query, left)| flat(likeness(query.forward(hidden)) + left));
+        let erase = erase.map(|(query, left)| {
+            let map = flat(likeness(query.forward(hidden)) + left.cells);
+            let most = earl_kernels::greatest(map.clone());
+            let most = left.chooses.map_or(most.clone(), |chooses| most * chooses);
+            Erase { map, most }
+        });
         Look { pointers: flat(pointers), erase }
     }
 
@@ -117,7 +140,10 @@ impl LanguageModel {
             indices(places.iter().map(|(source, at)| (source * most + at) as i32).collect());
         Look {
             pointers: look.pointers.select(0, places.clone()),
-            erase: look.erase.map(|map| map.select(0, places)),
+            erase: look.erase.map(|erase| Erase {
+                map: erase.map.select(0, places.clone()),
+                most: erase.most.select(0, places),
+            }),
         }
     }
 }

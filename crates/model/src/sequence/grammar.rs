@@ -172,10 +172,11 @@ impl<'a> Grammar<'a> {
         &self.kept
     }
 
-    /// [`Grammar::kept`] where the next token chooses a step, nothing elsewhere.
+    /// [`Grammar::kept`] where the next token chooses a step after an ERASE, nothing elsewhere.
     #[must_use]
     pub fn left(&self) -> &[bool] {
-        if self.state == State::Verb { &self.kept } else { &[] }
+        let chooses = self.state == State::Verb && self.kept.contains(&false);
+        if chooses { &self.kept } else { &[] }
     }
 
     /// Takes the next token.

@@ -11,7 +11,7 @@ use crate::host::int_tensor;
 use burn::tensor::activation::log_sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 use earl_kernels::cross_entropy;
-use earl_model::lm::{LanguageModel, Look, Packed, SEE_SIZES, SeeingHead, Seen};
+use earl_model::lm::{Erase, LanguageModel, Look, Packed, SEE_SIZES, SeeingHead, Seen};
 use earl_model::sequence::{Packer, Vocabulary};
 use std::ops::Range;
 
@@ -179,7 +179,7 @@ impl<'a> Row<'a> {
 
     /// Sum of the erase map's losses over what is left at each choice of a step, and how many cells that is.
     fn erase_loss(&self, look: &Look, device: &Device) -> (Tensor<1>, usize) {
-        let Some(map) = &look.erase else { return (Tensor::zeros([1], device), 0) };
+        let Some(Erase { map, .. }) = &look.erase else { return (Tensor::zeros([1], device), 0) };
         let [rows, cells] = map.dims();
         let mut signs = vec![0.0f32; rows * cells];
         for (signs, (left, kept)) in signs.chunks_mut(cells).zip(self.left.iter().zip(&self.kept)) {
