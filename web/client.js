@@ -60,7 +60,7 @@ export class Client {
   #hear(message) {
     const waiting = this.#waiting.get(message.id);
     if (!waiting) {
-      if (message.type === "paint") message.bitmap.close();
+      if (message.type === "token") for (const { bitmap } of message.paints) bitmap.close();
       return;
     }
     if (message.type === "done" || message.type === "error") this.#waiting.delete(message.id);

@@ -66,9 +66,8 @@ export class Job {
   hear(message) {
     if (message.type === "begin") {
       if (this.#numberOf(message.recipe) === 0) this.recipe ??= message.recipe;
-    } else if (message.type === "token") this.#token(message.token);
+    } else if (message.type === "token") this.#token(message.token, message.paints);
     else if (message.type === "code") this.stream.push({ type: "code", done: message.done, total: message.total });
-    else if (message.type === "paint") this.stream.push({ type: "paint", rect: message.rect, bitmap: message.bitmap });
     else if (message.type === "ran") {
       const at = this.#numberOf(message.ran.recipe);
       this.#ran.set(at, message.ran);
@@ -82,16 +81,20 @@ export class Job {
     return candidate - this.settings.candidate;
   }
 
-  /** @param {import("./types").TokenInfo} token */
-  #token(token) {
+  /** @param {import("./types").TokenInfo} token @param {import("./types").Paint[]} paints */
+  #token(token, paints) {
     const at = this.#numberOf(token);
     const decided = this.#decided.get(at) ?? [];
-    if (token.index < decided.length) return; // told before its device or worker was lost
+    if (token.index < decided.length) {
+      for (const { bitmap } of paints) bitmap.close();
+      return; // told before its device or worker was lost
+    }
     decided.push(token.id);
     this.#decided.set(at, decided);
     if (at === 0) this.#tokens.push(token);
     this.options.onToken?.(token);
     this.stream.push({ type: "token", token });
+    for (const paint of paints) this.stream.push({ type: "paint", ...paint });
   }
 
   /** The workers are done. @param {import("./types").Stats} stats */

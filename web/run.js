@@ -10,8 +10,8 @@
  * @typedef {typeof import("./wasm/earl_cpu.js")} Module
  * @typedef {import("./wasm/earl_cpu.js").WebEditor} Model
  * @typedef {import("./types").ModuleInfo} Info
- * @typedef {{ isStopped: () => Promise<boolean>, begin: (recipe: import("./types").Recipe) => void, token: (token: import("./types").TokenInfo) => void,
- *   paint: (rect: import("./types").Rect, bitmap: ImageBitmap) => void, ran: (ran: Ran) => void }} Tell
+ * @typedef {{ isStopped: () => Promise<boolean>, begin: (recipe: import("./types").Recipe) => void, token: (token: import("./types").TokenInfo, paints: import("./types").Paint[]) => void,
+ *   ran: (ran: Ran) => void }} Tell
  * @typedef {{ wasm: Module, info: Info, picture: Pixels, image: string, options: RunOptions,
  *   rects: import("./types").Rect[] | "mask" | null, mask: Uint8Array | null, tell: Tell }} Job
  */
@@ -84,8 +84,7 @@ async function candidate(job, model, at, referee) {
       }
     }
     made.add(token);
-    tell.token(tokenInfo(token, options.candidate + at));
-    if (options.paint === "row" && at === 0 && token.previews.length > 0) paint(job, token.previews);
+    tell.token(tokenInfo(token, options.candidate + at), options.paint === "row" && at === 0 ? paintsOf(job, token.previews) : []);
     return !(await tell.isStopped());
   };
   const start = performance.now();
@@ -186,9 +185,9 @@ const tokenInfo = ({ index, id, sourceId, logProb, entropy, forced, accepted, la
   entropy, logProb, forced, candidate, previews,
 });
 
-/** Shows finished cells, one rectangle for each of their rows. @param {Job} job @param {import("./types").CellPreview[]} previews */
-function paint({ info: { canvas, patch }, picture, tell }, previews) {
-  for (const row of new Set(previews.map((cell) => cell.row))) {
+/** Finished cells as they are shown, one rectangle for each of their rows. @param {Job} job @param {import("./types").CellPreview[]} previews @returns {import("./types").Paint[]} */
+function paintsOf({ info: { canvas, patch }, picture }, previews) {
+  return [...new Set(previews.map((cell) => cell.row))].map((row) => {
     const cells = previews.filter((cell) => cell.row === row).sort((a, b) => a.col - b.col);
     const col = cells[0]?.col ?? 0;
     const board = new OffscreenCanvas(cells.length * patch, patch);
@@ -198,6 +197,6 @@ function paint({ info: { canvas, patch }, picture, tell }, previews) {
       for (let at = 0; at < patch * patch; at++) pixels.data.set([...cell.rgb.slice(at * 3, at * 3 + 3), 255], at * 4);
       context?.putImageData(pixels, (cell.col - col) * patch, 0);
     }
-    tell.paint(rectOf({ row, col, rows: 1, cols: cells.length }, picture, canvas, patch), board.transferToImageBitmap());
-  }
+    return { rect: rectOf({ row, col, rows: 1, cols: cells.length }, picture, canvas, patch), bitmap: board.transferToImageBitmap() };
+  });
 }

@@ -101,6 +101,8 @@ export interface TokenInfo {
   previews: CellPreview[];
 }
 export interface CellPreview { row: number; col: number; rgb: number[] }
+/** A finished row of cells, and where in the picture it lies. */
+export interface Paint { rect: Rect; bitmap: ImageBitmap }
 export interface PlanStep {
   verb: "see" | "erase" | "draw" | "background";
   name: string; tint: string | null; row: number; col: number; cells: number;
@@ -165,7 +167,7 @@ export type EditEvent =
   /** A published model has written another code, in place of `token`. */
   | { type: "code"; done: number; total: number }
   /** Of the first candidate. */
-  | { type: "paint"; rect: Rect; bitmap: ImageBitmap }
+  | ({ type: "paint" } & Paint)
   | { type: "candidate"; candidate: Candidate }
   | { type: "stopped"; checkpoint: Checkpoint; result: EditResult }
   | { type: "done"; result: EditResult };
@@ -253,9 +255,9 @@ export type ToWorker =
   | { type: "stop"; id: number };
 export type FromWorker =
   | { type: "begin"; id: number; recipe: Recipe }
-  | { type: "token"; id: number; token: TokenInfo }
+  /** With the rows it has finished: a token is one message. */
+  | { type: "token"; id: number; token: TokenInfo; paints: Paint[] }
   | { type: "code"; id: number; done: number; total: number }
-  | { type: "paint"; id: number; rect: Rect; bitmap: ImageBitmap }
   | { type: "ran"; id: number; ran: Ran }
   | { type: "done"; id: number; value: unknown }
   | { type: "error"; id: number; problem: Problem };

@@ -94,8 +94,7 @@ async function answer(message) {
       return stopped.has(id);
     },
     begin: (recipe) => post({ type: "begin", id, recipe }),
-    token: (token) => post({ type: "token", id, token }),
-    paint: (rect, bitmap) => post({ type: "paint", id, rect, bitmap }, [bitmap]),
+    token: (token, paints) => post({ type: "token", id, token, paints }, paints.map(({ bitmap }) => bitmap)),
     ran: (ran) => {
       if (complaints.length > 0) throw complaint();
       post({ type: "ran", id, ran: { ...ran, device: takeWork() } }, [ran.rgba.buffer, ran.source.buffer, ran.edited.buffer]);
