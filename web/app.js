@@ -334,14 +334,14 @@ class App {
       running.signal.throwIfAborted();
       const result = await editor.edit({
         image: new ImageData(picture.rgba, SIDE, SIDE), instruction, ...settings,
-        signal: running.signal,
+        signal: running.signal, paint: "final", // the tokens' own cells are painted
         onToken: (token) => {
           this.#status.textContent = `Token ${token.index + 1}: ${token.label}`;
           if (token.candidate > 0) return;
           this.#progress.value = Math.min(0.97, (token.index + 1) / (TOKENS[settings.mode] ?? 40));
           tokens.push(token.label);
           this.#stage.token(token);
-          for (const cell of token.previews) this.#stage.paintCell(cell);
+          this.#stage.paint(token.previews);
         },
       });
       const png = new Uint8Array(await result.image.arrayBuffer());

@@ -58,24 +58,39 @@ export class Stage {
 
   /** Shows one picture, without a comparison. @param {Uint8ClampedArray<ArrayBuffer>} rgba */
   show(rgba) {
+    this.#cells = [];
     this.#after.putImageData(new ImageData(rgba, SIDE, SIDE), 0, 0);
     this.#comparing(false);
   }
 
   /** Shows an edit: the picture before it can be pulled over. @param {Uint8ClampedArray<ArrayBuffer>} before @param {Uint8ClampedArray<ArrayBuffer>} after */
   showEdit(before, after) {
+    this.#cells = [];
     this.#before.putImageData(new ImageData(before, SIDE, SIDE), 0, 0);
     this.#after.putImageData(new ImageData(after, SIDE, SIDE), 0, 0);
     this.#comparing(true);
   }
 
-  /** Paints one finished cell. @param {{ row: number, col: number, rgb: number[] }} cell */
-  paintCell({ row, col, rgb }) {
-    const image = this.#after.createImageData(CELL, CELL);
-    for (let at = 0; at < CELL * CELL; at++) {
-      image.data.set([rgb[at * 3] ?? 0, rgb[at * 3 + 1] ?? 0, rgb[at * 3 + 2] ?? 0, 255], at * 4);
+  /** Finished cells that wait for the next frame. @type {import("./types").CellPreview[]} */
+  #cells = [];
+
+  /** Paints finished cells, all of a frame at once. @param {import("./types").CellPreview[]} cells */
+  paint(cells) {
+    if (cells.length === 0) return;
+    if (this.#cells.length === 0) requestAnimationFrame(() => this.#draw());
+    this.#cells.push(...cells);
+  }
+
+  #draw() {
+    if (this.#cells.length === 0) return; // another picture was shown since
+    const image = this.#after.getImageData(0, 0, SIDE, SIDE);
+    for (const { row, col, rgb } of this.#cells.splice(0)) {
+      for (let at = 0; at < CELL * CELL; at++) {
+        const to = (row * CELL + Math.floor(at / CELL)) * SIDE + col * CELL + (at % CELL);
+        image.data.set([...rgb.slice(at * 3, at * 3 + 3), 255], to * 4);
+      }
     }
-    this.#after.putImageData(image, col * CELL, row * CELL);
+    this.#after.putImageData(image, 0, 0);
   }
 
   /** Adds a token to the line of tokens, and points at the cell it is about. @param {import("./types").TokenInfo} token */
