@@ -150,19 +150,28 @@ export class View {
   /** Pixels on the stage for one of the picture's, along a side. */
   #scale = 1;
 
-  /** Rows that wait for the next frame. @type {{ rect: Rect, bitmap: ImageBitmap }[]} */
+  /** Rows that wait for the next frame. @type {import("../types").Paint[]} */
   #paints = [];
 
-  /** Lays a finished row on the picture, at the next frame. @param {Rect} rect @param {ImageBitmap} bitmap */
+  /** Lays a finished row on the picture, all of a frame at once. @param {Rect} rect @param {ImageBitmap} bitmap */
   paint(rect, bitmap) {
-    if (this.#paints.push({ rect, bitmap }) > 1) return;
-    requestAnimationFrame(() => {
-      const target = context(this.after);
-      target.imageSmoothingEnabled = false;
-      target.setTransform(this.#scale, 0, 0, this.#scale, 0, 0);
-      for (const { rect, bitmap } of this.#paints) target.drawImage(bitmap, rect.x, rect.y, rect.width, rect.height);
-      this.#forget();
-    });
+    if (this.#paints.push({ rect, bitmap }) === 1) requestAnimationFrame(() => this.#draw());
+  }
+
+  #draw() {
+    if (this.#paints.length === 0) return; // another picture was shown since
+    const [scale, rects] = [this.#scale, this.#paints.map(({ rect }) => rect)];
+    const least = (/** @type {number[]} */ sides) => Math.floor(Math.min(...sides) * scale);
+    const most = (/** @type {number[]} */ sides) => Math.ceil(Math.max(...sides) * scale);
+    const [left, top] = [least(rects.map(({ x }) => x)), least(rects.map(({ y }) => y))];
+    const [right, bottom] = [most(rects.map(({ x, width }) => x + width)), most(rects.map(({ y, height }) => y + height))];
+    const rows = new OffscreenCanvas(right - left, bottom - top).getContext("2d", { willReadFrequently: true });
+    if (!rows) return;
+    rows.imageSmoothingEnabled = false;
+    rows.setTransform(scale, 0, 0, scale, -left, -top);
+    for (const { rect, bitmap } of this.#paints) rows.drawImage(bitmap, rect.x, rect.y, rect.width, rect.height);
+    context(this.after).drawImage(rows.canvas, left, top);
+    this.#forget();
   }
 
   #forget() {
