@@ -20,10 +20,13 @@ worker.addEventListener("fetch", (event) => {
   if (event.request.mode === "navigate") event.waitUntil(refill());
 });
 
-/** Stores the whole version, or fails and leaves the one before in charge. */
+/**
+ * Stores the whole version, or fails and leaves the one before in charge. The site is asked for every file, since one
+ * that the browser has may be of the version before; but what the page has just loaded is not sent again.
+ */
 async function store() {
   const cache = await caches.open(NAME);
-  await cache.addAll(SITE.files.map((file) => new Request(new URL(file, worker.registration.scope), { cache: "reload" })));
+  await cache.addAll(SITE.files.map((file) => new Request(new URL(file, worker.registration.scope), { cache: "no-cache" })));
 }
 
 /** Stores the version again that a visitor has removed: while another tab was open the browser kept this worker. */

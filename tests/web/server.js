@@ -1,8 +1,9 @@
 // @ts-check
 /**
- * A static server for tests: serves a folder with the site's security headers, keeps a log, and on request
- * spoils, delays, cuts and compresses what it answers.
+ * A static server for tests: serves a folder with the site's security headers and with ETags, as static hosts do,
+ * keeps a log, and on request spoils, delays, cuts and compresses what it answers.
  */
+import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { extname, join, normalize } from "node:path";
@@ -21,7 +22,8 @@ export const CSP =
  * What to do to answers whose path holds a part: another body (null: 404), a status, milliseconds to wait
  * before the body, bytes after which the connection breaks, gzip.
  * @typedef {{ change?: (bytes: Buffer) => Buffer | null, status?: number, delay?: number, cut?: number, gzip?: boolean, stall?: number }} Spoil
- * @typedef {{ url: string, log: string[], spoil: Map<string, Spoil | ((bytes: Buffer) => Buffer | null)>, files: Map<string, Buffer>,
+ * @typedef {{ path: string, status: number, bytes: number }} Sent an answer's body as it went over the wire; none with 304
+ * @typedef {{ url: string, log: string[], sent: Sent[], spoil: Map<string, Spoil | ((bytes: Buffer) => Buffer | null)>, files: Map<string, Buffer>,
  *   count: (part: string) => number, close: () => Promise<void> }} Server
  */
 
@@ -29,6 +31,8 @@ export const CSP =
 export async function serve(root) {
   /** @type {string[]} */
   const log = [];
+  /** @type {Sent[]} */
+  const sent = [];
   /** @type {Server["spoil"]} */
   const spoil = new Map();
   /** Files that are not in the folder, by path. @type {Map<string, Buffer>} */
@@ -42,18 +46,23 @@ export async function serve(root) {
     /** @type {Spoil} */
     let how = {};
     for (const [part, given] of spoil) {
-      if (!path.includes(part)) continue;
+      if (!name.includes(part)) continue;
       how = typeof given === "function" ? { change: given } : given;
       if (bytes && how.change) bytes = how.change(bytes);
     }
     if (how.delay) await new Promise((resolve) => setTimeout(resolve, how.delay));
     if (!bytes || how.status) return void response.writeHead(how.status ?? 404).end();
     if (how.gzip) bytes = gzipSync(bytes);
-    response.writeHead(200, {
-      "content-type": TYPES[extname(name)] ?? "application/octet-stream", "content-length": bytes.length, "cache-control": "no-cache",
-      "content-security-policy": CSP, ...(how.gzip ? { "content-encoding": "gzip" } : {}),
-    });
     const end = how.cut ?? how.stall;
+    const etag = `W/"${createHash("sha1").update(bytes).digest("hex")}"`;
+    const headers = { etag, "cache-control": "no-cache", "content-security-policy": CSP, ...(how.gzip ? { "content-encoding": "gzip" } : {}) };
+    // What is spoilt is always sent, so that no browser's own store stands in for it.
+    if (request.headers["if-none-match"] === etag && !how.change && end === undefined) {
+      sent.push({ path, status: 304, bytes: 0 });
+      return void response.writeHead(304, headers).end();
+    }
+    sent.push({ path, status: 200, bytes: bytes.length });
+    response.writeHead(200, { ...headers, "content-type": TYPES[extname(name)] ?? "application/octet-stream", "content-length": bytes.length });
     if (end === undefined) return void response.end(bytes);
     response.write(bytes.subarray(0, Math.min(end, bytes.length - 1)), () => how.cut !== undefined && response.destroy());
   });
@@ -61,7 +70,7 @@ export async function serve(root) {
   const address = server.address();
   if (!address || typeof address === "string") throw new Error("no port");
   return {
-    url: `http://127.0.0.1:${address.port}/`, log, spoil, files, count: (part) => log.filter((path) => path.includes(part)).length,
+    url: `http://127.0.0.1:${address.port}/`, log, sent, spoil, files, count: (part) => log.filter((path) => path.includes(part)).length,
     close: () => new Promise((resolve) => { server.closeAllConnections(); server.close(() => resolve()); }),
   };
 }
