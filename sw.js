@@ -11,7 +11,11 @@ const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (
 const PREFIX = "earl-page-";
 const NAME = `${PREFIX}${SITE.version}`;
 
-worker.addEventListener("install", (event) => event.waitUntil(store()));
+worker.addEventListener("install", (event) => {
+  // Else Chromium asks the site for the page, too, while it starts the worker, and throws the answer away.
+  const routed = /** @type {any} */ (event).addRoutes?.({ condition: { requestMode: "navigate" }, source: "fetch-event" });
+  event.waitUntil(Promise.all([store(), Promise.resolve(routed).catch(() => undefined)]));
+});
 worker.addEventListener("activate", (event) => event.waitUntil(forget()));
 worker.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
