@@ -1,5 +1,6 @@
 //! A static server for the demo, on this machine only.
 
+use crate::stamp::Stamp;
 use anyhow::{Result, anyhow};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -48,11 +49,21 @@ fn answer(request: Request, folder: &Path) {
             request.respond(Response::from_string("only GET and HEAD").with_status_code(405))
         }
         Some((path, bytes)) => {
-            let mut response = Response::from_data(bytes);
+            let etag = etag_of(&bytes);
+            let known = request
+                .headers()
+                .iter()
+                .any(|header| header.field.equiv("If-None-Match") && header.value == etag.as_str());
+            let mut response = if known {
+                Response::from_data(Vec::new()).with_status_code(304)
+            } else {
+                Response::from_data(bytes)
+            };
             // A rebuilt demo must not show the last one's files.
             for (name, value) in [
                 ("Content-Type", content_type(path)),
                 ("Cache-Control", "no-cache"),
+                ("ETag", &etag),
                 ("Content-Security-Policy", POLICY),
             ] {
                 if let Ok(header) = Header::from_bytes(name, value) {
@@ -66,6 +77,13 @@ fn answer(request: Request, folder: &Path) {
     if let Err(problem) = sent {
         eprintln!("warning: an answer was cut: {problem}");
     }
+}
+
+/// What tells one content of a file from another, so that a browser which has it is not sent it again.
+fn etag_of(bytes: &[u8]) -> String {
+    let mut stamp = Stamp::default();
+    stamp.add("", bytes);
+    format!("\"{}\"", stamp.finish())
 }
 
 /// The file below `folder` that a request's path names; never one outside it, never a hidden one.
@@ -170,18 +188,28 @@ mod tests {
         fs::write(folder.join("web/app.js"), "let a = 1;").unwrap();
         let server = listen(0).unwrap();
         let address = server.server_addr().to_ip().unwrap();
-        let ask = |request: &str| {
+        let ask_with = |request: &str, more: &str| {
             let mut stream = TcpStream::connect(address).unwrap();
-            write!(stream, "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+            let head = "HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+            write!(stream, "{request} {head}{more}\r\n").unwrap();
             answer(server.recv().unwrap(), &folder);
             let mut text = String::new();
             stream.read_to_string(&mut text).unwrap();
             text
         };
+        let ask = |request: &str| ask_with(request, "");
         let found = ask("GET /web/app.js");
         assert!(found.starts_with("HTTP/1.1 200") && found.ends_with("let a = 1;"), "{found}");
         assert!(found.contains("text/javascript"), "{found}");
         assert!(found.contains("Content-Security-Policy: default-src 'none'"), "{found}");
+        let etag = found.lines().find_map(|line| line.strip_prefix("ETag: ")).unwrap().to_owned();
+        fs::write(folder.join("web/b.js"), "let b = 1;").unwrap();
+        for (path, status) in [("app", "304"), ("b", "200")] {
+            let had = format!("If-None-Match: {etag}\r\n");
+            let again = ask_with(&format!("GET /web/{path}.js"), &had);
+            assert!(again.starts_with(&format!("HTTP/1.1 {status}")), "{again}");
+            assert_eq!(again.contains("let"), status == "200", "{again}");
+        }
         assert!(ask("GET /web/../../secret").starts_with("HTTP/1.1 404"));
         assert!(ask("GET /web").starts_with("HTTP/1.1 404"));
         assert!(ask("POST /web/app.js").starts_with("HTTP/1.1 405"));

@@ -44,9 +44,10 @@ const TOP: [&str; 7] =
 const VERSION_DIGITS: usize = 16;
 /// The line of `sw.js` that is filled in.
 const SITE_LINE: &str = "const SITE = ";
-/// What the service worker leaves to the page (weights), or to the visit that needs it (WebGPU, published
-/// models).
-const NOT_KEPT: [&str; 5] = ["/chunks/", "earl_gpu", "earl_cpu_full", "sw.js", ".md"];
+/// What the service worker leaves to the page (weights), to the visit that needs it (WebGPU, published
+/// models), or to the npm package.
+const NOT_KEPT: [&str; 7] =
+    ["/chunks/", "earl_gpu", "earl_cpu_full", "sw.js", ".md", "web/npm/", "custom-elements.json"];
 
 /// Sets up what is missing and builds the site into `folder`.
 pub(crate) fn build(folder: &Path) -> Result<()> {
@@ -175,7 +176,7 @@ mod tests {
     #[test]
     fn the_service_worker_is_told_what_to_keep() {
         let folder = std::env::temp_dir().join(format!("earl-names-{}", std::process::id()));
-        for below in ["models/tiny/chunks", "web/wasm"] {
+        for below in ["models/tiny/chunks", "web/wasm", "web/npm"] {
             fs::create_dir_all(folder.join(below)).unwrap();
         }
         let script = fs::read_to_string(root().join("sw.js")).unwrap();
@@ -187,6 +188,7 @@ mod tests {
             ("web/wasm/earl_cpu_full_bg.wasm", "d"),
             ("web/wasm/earl_gpu_bg.wasm", "e"),
             ("web/wasm/earl_gpu_full.js", "f"),
+            ("web/npm/jsx.js", "g"),
         ] {
             fs::write(folder.join(name), text).unwrap();
         }
