@@ -1,5 +1,6 @@
 // @ts-check
 /** What all browser tests share: the site served, Chromium, a blank page with the tools of `tools.js`. */
+import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -68,4 +69,14 @@ export async function until(page, holds, value) {
     if (Date.now() > end) throw new Error(`it never came true: ${holds}`);
     await page.waitForTimeout(50);
   }
+}
+
+/**
+ * Tells a measured quantity beside its limit and holds it to that: one line of the specification's budgets.
+ * @param {{ diagnostic: (text: string) => void }} context @param {string} name @param {number} value @param {number} limit
+ */
+export function budget(context, name, value, limit) {
+  const told = Number.isInteger(value) ? value : value.toFixed(3);
+  context.diagnostic(`budget: ${name}: ${told} (limit ${limit})`);
+  assert.ok(value <= limit, `${name}: ${told}, limit ${limit}`);
 }

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { extname, join, normalize } from "node:path";
-import { gzipSync } from "node:zlib";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 
 const TYPES = /** @type {Record<string, string>} */ ({
   ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".webmanifest": "application/manifest+json",
@@ -20,12 +20,24 @@ export const CSP =
 
 /**
  * What to do to answers whose path holds a part: another body (null: 404), a status, milliseconds to wait
- * before the body, bytes after which the connection breaks, gzip.
- * @typedef {{ change?: (bytes: Buffer) => Buffer | null, status?: number, delay?: number, cut?: number, gzip?: boolean, stall?: number }} Spoil
+ * before the body, bytes after which the connection breaks, gzip or brotli.
+ * @typedef {{ change?: (bytes: Buffer) => Buffer | null, status?: number, delay?: number, cut?: number, gzip?: boolean, brotli?: boolean, stall?: number }} Spoil
  * @typedef {{ path: string, status: number, bytes: number }} Sent an answer's body as it went over the wire; none with 304
  * @typedef {{ url: string, log: string[], sent: Sent[], spoil: Map<string, Spoil | ((bytes: Buffer) => Buffer | null)>, files: Map<string, Buffer>,
  *   count: (part: string) => number, close: () => Promise<void> }} Server
  */
+
+/** By their hash, since it takes long. @type {Map<string, Buffer>} */
+const compressed = new Map();
+const hash = (/** @type {Buffer} */ bytes) => createHash("sha1").update(bytes).digest("hex");
+
+/** @param {Buffer} bytes */
+function brotli(bytes) {
+  const name = hash(bytes);
+  const found = compressed.get(name) ?? brotliCompressSync(bytes);
+  compressed.set(name, found);
+  return found;
+}
 
 /** @param {string} root @returns {Promise<Server>} */
 export async function serve(root) {
@@ -53,9 +65,10 @@ export async function serve(root) {
     if (how.delay) await new Promise((resolve) => setTimeout(resolve, how.delay));
     if (!bytes || how.status) return void response.writeHead(how.status ?? 404).end();
     if (how.gzip) bytes = gzipSync(bytes);
+    if (how.brotli) bytes = brotli(bytes);
     const end = how.cut ?? how.stall;
-    const etag = `W/"${createHash("sha1").update(bytes).digest("hex")}"`;
-    const headers = { etag, "cache-control": "no-cache", "content-security-policy": CSP, ...(how.gzip ? { "content-encoding": "gzip" } : {}) };
+    const etag = `W/"${hash(bytes)}"`;
+    const headers = { etag, "cache-control": "no-cache", "content-security-policy": CSP, ...(how.gzip || how.brotli ? { "content-encoding": how.gzip ? "gzip" : "br" } : {}) };
     // What is spoilt is always sent, so that no browser's own store stands in for it.
     if (request.headers["if-none-match"] === etag && !how.change && end === undefined) {
       sent.push({ path, status: 304, bytes: 0 });
