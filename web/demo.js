@@ -1,8 +1,8 @@
 // @ts-check
-/** The page of the element: samples, a link to an edit, the self-test, what is stored. */
+/** The page of the element, which `element/define.js` registers: samples, a link to an edit, the self-test, what is stored. */
 import { capabilities, createEditor, fromFragment, toFragment } from "./api.js";
 import { isStored, treeName } from "./archive.js";
-import { EarlEditor } from "./element/define.js";
+import { EarlEditor } from "./element/element.js";
 import { installWorker, listenToStorage } from "./install.js";
 import { samples } from "./samples.js";
 import { Drawings, SIDE } from "./scene.js";

@@ -162,7 +162,7 @@ describe("region", () => {
         const tampered = new Uint8ClampedArray(result.data.data);
         const outside = inside.indexOf(0);
         if (outside >= 0) tampered[outside * 4] ^= 1;
-        const { countOutside } = await import("/web/compose.js");
+        const { countOutside } = await import("/source/web/compose.js");
         found.push({
           pixels: inside.filter((is) => !is).length, reported: result.outside, wasm: count(wasm), file: opaque ? count(file) : 0,
           size: [file.width, file.height].join() === [width, height].join(), tampered: countOutside(image.data, tampered, inside).changed,
@@ -645,10 +645,10 @@ describe("input and errors", () => {
   });
 
   test("W41 a silent server is E_TIMEOUT, a busy one E_HTTP; both work when tried again", async () => {
+    on.limits({ silenceMs: 400, waitMs: 10 });
     const other = await on.fresh();
     const attempt = () => other.evaluate(async () => {
       const t = await import("/test/tools.js");
-      Object.assign((await import("/web/fetching.js")).LIMITS, { silenceMs: 400, waitMs: 10 });
       return t.fault(() => t.create());
     });
     on.server.spoil.set("chunks/", { stall: 1000 });

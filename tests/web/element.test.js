@@ -49,7 +49,7 @@ describe("element", () => {
   test("W31 every attribute is a property and back; properties set before the upgrade count", async () => {
     const page = await open('<div id="early"></div>');
     const found = await page.evaluate(async () => {
-      const { ATTRIBUTES, propertyOf } = await import("/web/element/attributes.js");
+      const { ATTRIBUTES, propertyOf } = await import("/source/web/element/attributes.js");
       const element = document.createElement("earl-editor");
       const values = { text: "ab", seed: 7, number: 3, flag: true };
       const wrong = [];

@@ -19,7 +19,7 @@ export const edits = JSON.parse(readFileSync(join(folder, "edits.json"), "utf8")
 
 /** Makes the edits in a page, on the CPU. @param {import("playwright-core").Page} page @returns {Promise<Made[]>} */
 export const make = (page) => page.evaluate(async (all) => {
-  const [{ Drawings }, { sceneOf }, { SETTINGS }, tools] = await Promise.all(["/web/scene.js", "/web/samples.js", "/web/examples.js", "/test/tools.js"].map((path) => import(path)));
+  const [{ Drawings }, { sceneOf }, { SETTINGS }, tools] = await Promise.all(["/source/web/scene.js", "/source/web/samples.js", "/source/web/examples.js", "/test/tools.js"].map((path) => import(path)));
   const base64 = (/** @type {ArrayBuffer | Uint8ClampedArray} */ bytes) => btoa(Array.from(new Uint8Array(bytes), (byte) => String.fromCharCode(byte)).join(""));
   const drawings = await Drawings.load(new URL("/web/assets/", location.href));
   const editor = await tools.create();

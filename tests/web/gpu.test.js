@@ -41,12 +41,12 @@ const module = createHash("sha256").update(readFileSync(join(site, "web/wasm/ear
  * @param {string} workerUrl @param {{ backend: string, passed?: boolean, deviceMs?: number }} how `passed`: the device gave its known answer before
  */
 async function edit(workerUrl, { backend, passed = false, deviceMs = 400_000 }) {
+  on.limits({ deviceMs });
   const page = await on.fresh();
   page.setDefaultTimeout(0);
   const weights = on.server.count("chunks/");
-  const found = await page.evaluate(async ({ workerUrl, backend, passed, deviceMs, instruction, module }) => {
+  const found = await page.evaluate(async ({ workerUrl, backend, passed, instruction, module }) => {
     const t = await import("/test/tools.js");
-    (await import("/web/verify.js")).LIMITS.deviceMs = deviceMs;
     navigator.gpu.requestAdapter = async () => ({ info: { vendor: "test", architecture: "test", device: "", description: "" } });
     if (passed) await t.pretendPassed(module);
     const started = performance.now();
@@ -61,7 +61,8 @@ async function edit(workerUrl, { backend, passed = false, deviceMs = 400_000 }) 
       backend: result.backend, reason: editor.info.reason, workers: editor.stats().workers, passed: await t.passes(),
       ms: Math.round(performance.now() - started),
     };
-  }, { workerUrl, backend, passed, deviceMs, instruction: INSTRUCTION, module });
+  }, { workerUrl, backend, passed, instruction: INSTRUCTION, module });
+  on.server.spoil.clear();
   await page.context().close();
   return { ...found, weights: on.server.count("chunks/") - weights };
 }
@@ -137,13 +138,14 @@ describe("a broken device", () => {
   });
 
   test("W26, W41 who asks for WebGPU gets E_SELF_TEST instead", async () => {
+    on.limits({ emulatedMs: 1000 });
     const page = await on.fresh();
     const workerUrl = on.worker("broken", "GPUQueue.prototype.submit = function () {};");
     const found = await page.evaluate(async (workerUrl) => {
       const t = await import("/test/tools.js");
-      (await import("/web/verify.js")).LIMITS.emulatedMs = 1000;
       return t.fault(() => t.create({ backend: "webgpu", workerUrl }));
     }, workerUrl);
+    on.server.spoil.clear();
     assert.deepEqual([found.code, found.name, found.retryable], ["E_SELF_TEST", "EarlDeviceError", false]);
     await page.context().close();
   });

@@ -22,12 +22,13 @@ export const chunkFile = (sha) => readFileSync(join(site, `models/tiny/chunks/${
 
 /** @typedef {import("./server.js").Server} Server */
 /** @typedef {{ server: Server, browser: import("playwright-core").Browser, blank: (context?: import("playwright-core").BrowserContext) => Promise<import("playwright-core").Page>,
- *   fresh: () => Promise<import("playwright-core").Page>, worker: (name: string, script: string) => string, noise: string[], close: () => Promise<void> }} Bench */
+ *   fresh: () => Promise<import("playwright-core").Page>, worker: (name: string, script: string) => string,
+ *   limits: (limits: Record<string, number>) => void, noise: string[], close: () => Promise<void> }} Bench */
 
 /** A page with a body of its own under the site's policy. @param {string} body */
 export const html = (body) => Buffer.from(`<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><link rel="stylesheet" href="/test/page.css"><title>test</title><body>${body}</body></html>`);
 
-/** `worker` gives the address of a worker whose script runs before the worker's own. @param {string[]} [flags] @returns {Promise<Bench>} */
+/** `worker` gives the address of a worker whose script runs before the worker's own; `limits` changes numbers of the scripts that pages load from then on. @param {string[]} [flags] @returns {Promise<Bench>} */
 export async function bench(flags = []) {
   const server = await serve(site);
   server.files.set("/test/tools.js", readFileSync(join(here, "tools.js")));
@@ -49,8 +50,10 @@ export async function bench(flags = []) {
     server.files.set(`/test/${name}-worker.js`, Buffer.from(`import "/test/${name}.js";\nimport "/web/worker.js";`));
     return `/test/${name}-worker.js`;
   };
+  const limits = (/** @type {Record<string, number>} */ numbers) => void server.spoil.set(".js", (bytes) => Buffer.from(
+    Object.entries(numbers).reduce((text, [name, number]) => text.replace(new RegExp(`\\b${name}:[\\d.e]+`), `${name}:${number}`), bytes.toString())));
   return {
-    server, browser, blank, noise, worker,
+    server, browser, blank, noise, worker, limits,
     fresh: async () => blank(await browser.newContext()),
     close: async () => {
       await browser.close();

@@ -154,10 +154,11 @@ describe("history", () => {
     await page.reload();
     await page.waitForFunction(() => globalThis.known);
     assert.deepEqual(await tree(page), chosen);
-    await page.evaluate(async () => {
-      (await import("/web/archive.js")).LIMITS.nodes = 1;
-      await edit("make the background pink");
-    });
+    on.limits({ nodes: 1 });
+    await page.reload();
+    await page.waitForFunction(() => globalThis.known);
+    on.server.spoil.clear();
+    await page.evaluate(() => edit("make the background pink"));
     await holds(page, 2);
     await page.reload();
     await page.waitForFunction(() => globalThis.known);
@@ -174,8 +175,8 @@ describe("history", () => {
     const context = await on.browser.newContext();
     const page = await visit(context, "");
     const found = await page.evaluate(async () => {
-      const { History } = await import("/web/element/history.js");
-      const { Archive, LIMITS, identity } = await import("/web/archive.js");
+      const { History } = await import("/source/web/element/history.js");
+      const { Archive, LIMITS, identity } = await import("/source/web/archive.js");
       const told = async (holds) => {
         for (let tries = 0; !holds(await stored()); tries++) {
           if (tries > 1500) throw new Error(`it never came true: ${holds}`);

@@ -1,5 +1,5 @@
 // @ts-check
-/** Writes the npm package into a folder: `node tests/web/pack.js SITE OUT`. Same files as the site, declarations beside them. */
+/** Writes the npm package into a folder: `node tests/web/pack.js SITE OUT`. The site's scripts but the pages', declarations beside them. */
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -7,16 +7,24 @@ import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = resolve(here, "../..");
-/** Scripts of the page alone. */
-const PAGE = ["app.js", "composer.js", "demo.js", "download.js", "examples.js", "install.js", "picture.js", "samples.js", "scene.js", "view.js", "style.css"];
+/** What a page of one's own imports, or has loaded for it. */
+export const ENTRIES = ["api.js", "worker.js", "element/element.js", "element/define.js"];
+
+/** Scripts and all they import, from the folder `dist`. @param {string} dist @param {string[]} scripts @param {Set<string>} [all] */
+export function withImports(dist, scripts, all = new Set()) {
+  for (const script of scripts.filter((script) => !all.has(script))) {
+    all.add(script);
+    const imports = readFileSync(join(dist, script), "utf8").matchAll(/\b(?:from|import)"(\.[^"]+)"/g);
+    withImports(dist, Array.from(imports, ([, path]) => join(dirname(script), path ?? "")), all);
+  }
+  return all;
+}
 
 /** @param {string} site @param {string} out */
 export function pack(site, out) {
   rmSync(out, { recursive: true, force: true });
   mkdirSync(join(out, "dist"), { recursive: true });
-  for (const name of readdirSync(join(site, "web"))) {
-    if (!PAGE.includes(name) && !["assets", "gallery", "npm"].includes(name)) cpSync(join(site, "web", name), join(out, "dist", name), { recursive: true });
-  }
+  for (const name of [...withImports(join(site, "web"), ENTRIES), "wasm"]) cpSync(join(site, "web", name), join(out, "dist", name), { recursive: true });
   for (const name of ["jsx.js", "jsx.d.ts"]) cpSync(join(root, "web/npm", name), join(out, "dist", name));
   cpSync(join(root, "web/types.d.ts"), join(out, "dist/types.d.ts"));
   for (const name of ["package.json", "README.md"]) cpSync(join(root, "web/npm", name), join(out, name));
@@ -32,7 +40,7 @@ function declare(out) {
   writeFileSync(config, JSON.stringify({
     extends: join(here, "tsconfig.json"),
     compilerOptions: { noEmit: false, declaration: true, emitDeclarationOnly: true, stripInternal: true, rootDir: join(root, "web"), outDir: join(out, "dist") },
-    include: [], files: ["api.js", "worker.js", "element/element.js", "element/define.js"].map((name) => join(root, "web", name)),
+    include: [], files: ENTRIES.map((name) => join(root, "web", name)),
   }));
   execFileSync(process.execPath, [join(here, "node_modules/typescript/bin/tsc"), "-p", config], { stdio: "inherit" });
   rmSync(config);

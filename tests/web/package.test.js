@@ -11,7 +11,7 @@ import { after, before, describe, test } from "node:test";
 import { brotliCompressSync, constants } from "node:zlib";
 import { launch } from "./chromium.js";
 import { budget, html, site } from "./helpers.js";
-import { pack } from "./pack.js";
+import { ENTRIES, pack, withImports } from "./pack.js";
 import { serve } from "./server.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -160,9 +160,8 @@ describe("package", () => {
 
   test("W38 sizes stay within their limits, and package and site ship the same modules", (context) => {
     const dist = join(out, "dist");
-    const scripts = below(dist).filter((file) => file.endsWith(".js"));
-    const worker = scripts.filter((file) => /\/(worker|run|full|selftest|gpu|compose|frame|plan|recipe|errors|wasm\/earl_cpu)\.js$/.test(file));
-    const page = scripts.filter((file) => !/\/(worker|run|full|selftest|gpu|compose|jsx)\.js$|wasm\//.test(file));
+    const worker = ["worker.js", "wasm/earl_cpu.js"].map((name) => join(dist, name));
+    const page = [...withImports(dist, ENTRIES.filter((name) => name !== "worker.js"))].map((name) => join(dist, name));
     const [cpu, gpu] = ["earl_cpu_bg", "earl_gpu_bg"].map((name) => join(dist, `wasm/${name}.wasm`));
     const sizes = { page: brotli(page), worker: brotli(worker), cpu: brotli([cpu]), gpu: brotli([gpu]), gpuRaw: statSync(gpu).size, weights: below(join(out, "models")).filter((file) => !file.endsWith(".md")).reduce((sum, file) => sum + statSync(file).size, 0) };
     context.diagnostic(JSON.stringify(sizes));

@@ -100,7 +100,7 @@ test("W30 the page and the element show a turned JPEG upright", async () => {
   const file = jpeg([[ycc([200, 30, 40]), ycc([40, 60, 220])]], { orientation: 6 }); // red above blue
   const shown = await page.evaluate(async (text) => {
     const image = new Blob([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))], { type: "image/jpeg" });
-    const [{ fit }, { openPicture }] = await Promise.all([import("/web/picture.js"), import("/web/element/source.js")]);
+    const [{ fit }, { openPicture }] = await Promise.all([import("/source/web/picture.js"), import("/source/web/element/source.js")]);
     const [{ rgba, note }, { data }] = [await fit(image), await openPicture(image, new AbortController().signal)];
     return { note, size: [data.width, data.height], page: [rgba.slice((8 * 64 + 32) * 4).slice(0, 3), rgba.slice((56 * 64 + 32) * 4).slice(0, 3)].map((rgb) => [...rgb]), element: [data.data.slice((2 * 8 + 4) * 4).slice(0, 3), data.data.slice((13 * 8 + 4) * 4).slice(0, 3)].map((rgb) => [...rgb]) };
   }, file.toString("base64"));

@@ -1,18 +1,23 @@
 // @ts-check
 /**
  * A static server for tests: serves a folder with the site's security headers and with ETags, as static hosts do,
- * keeps a log, and on request spoils, delays, cuts and compresses what it answers.
+ * keeps a log, and on request spoils, delays, cuts and compresses what it answers. `/source/web` is the checkout's:
+ * scripts as they are written, for tests of what no page imports.
  */
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
-import { extname, join, normalize } from "node:path";
+import { dirname, extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 
 const TYPES = /** @type {Record<string, string>} */ ({
   ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".webmanifest": "application/manifest+json",
   ".wasm": "application/wasm", ".png": "image/png", ".svg": "image/svg+xml", ".bin": "application/octet-stream", ".md": "text/plain; charset=utf-8",
 });
+
+const SOURCE = "/source/";
+const checkout = join(dirname(fileURLToPath(import.meta.url)), "../..");
 
 /** The policy that hosts with headers should send; `xtask/src/serve.rs` sends the same. */
 export const CSP =
@@ -54,7 +59,7 @@ export async function serve(root) {
     log.push(path);
     const name = path.endsWith("/") ? `${path}index.html` : path;
     /** @type {Buffer | null} */
-    let bytes = files.get(name) ?? await readFile(join(root, name)).catch(() => null);
+    let bytes = files.get(name) ?? await readFile(name.startsWith(`${SOURCE}web/`) ? join(checkout, name.slice(SOURCE.length)) : join(root, name)).catch(() => null);
     /** @type {Spoil} */
     let how = {};
     for (const [part, given] of spoil) {

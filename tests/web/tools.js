@@ -1,8 +1,8 @@
 // @ts-check
 /** Runs in the page under test: pictures, and short forms for what tests ask. Served as `/test/tools.js`. */
 import * as api from "/web/api.js";
-import { samples } from "/web/samples.js";
-import { Drawings } from "/web/scene.js";
+import { samples } from "/source/web/samples.js";
+import { Drawings } from "/source/web/scene.js";
 
 /** A sample scene as the page draws it. @param {number} at */
 export async function scene(at) {

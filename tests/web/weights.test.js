@@ -108,8 +108,8 @@ describe("availability and progress", () => {
 
 describe("cut and damaged", () => {
   test("W17 connections cut at ten places: what was whole is not fetched again", async () => {
+    on.limits({ waitMs: 10 });
     const page = await on.fresh();
-    await page.evaluate(async () => void ((await import("/web/fetching.js")).LIMITS.waitMs = 10));
     const sizes = manifest.chunks.map((/** @type {any} */ chunk) => chunk.length);
     for (let at = 0; at < 10; at++) {
       await page.evaluate(async () => (await import("/web/api.js")).purge());
@@ -190,6 +190,7 @@ describe("cut and damaged", () => {
 
   for (const storage of ["cache", "opfs"]) {
     test(`W19 a chunk damaged in ${storage} is found and fetched again; without a network it is E_OFFLINE`, async () => {
+      on.limits({ waitMs: 10 });
       const page = await on.fresh();
       await works(page, { storage });
       const damage = () => page.evaluate(async ([storage, sha]) => {
@@ -220,7 +221,6 @@ describe("cut and damaged", () => {
       const before = on.server.count("chunks/");
       assert.equal((await works(page, { storage })).type, "image/png");
       assert.equal(on.server.count("chunks/") - before, 1);
-      await page.evaluate(async () => void ((await import("/web/fetching.js")).LIMITS.waitMs = 10));
       await damage();
       await page.context().setOffline(true);
       const { code, hint, retryable } = await fault(page, { storage });

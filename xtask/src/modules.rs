@@ -66,7 +66,7 @@ impl Module {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Cpu => "earl_cpu",
             Self::Gpu => "earl_gpu",

@@ -1,5 +1,5 @@
 //! The static site: browser modules, then Trunk over a copy of what the site is made of, its scripts
-//! without comments.
+//! bundled.
 //!
 //! Trunk takes a `Cargo.toml` beside `index.html` for the page's own crate and stops at a virtual
 //! workspace; our modules are built by [`modules`], one `cargo build` each, since their features must
@@ -10,6 +10,7 @@ use crate::folders::{cache, copy, files_below, root};
 use crate::stamp::Stamp;
 use crate::{modules, setup};
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum as _;
 use std::fs;
 use std::path::Path;
 
@@ -23,10 +24,16 @@ const PARTS: [&str; 7] = [
     "web",
     "models/tiny",
 ];
+/// What pages import: each gets a file of its own, and what several share lies in `chunk-*.js` beside them.
+const ENTRIES: [&str; 5] =
+    ["api.js", "app.js", "demo.js", "element/define.js", "element/element.js"];
+/// What stays behind of the parts: scripts come bundled.
+const NOT_COPIED: [&str; 3] = [".d.ts", ".stamp", ".js"];
 /// What every site has; a build without one of these failed.
-const ESSENTIAL: [&str; 11] = [
+const ESSENTIAL: [&str; 12] = [
     "index.html",
     "web/app.js",
+    "web/api.js",
     "element.html",
     "sw.js",
     "web/element/define.js",
@@ -56,7 +63,7 @@ pub(crate) fn build(folder: &Path) -> Result<()> {
     setup::for_site()?;
     modules::build(None)?;
     let pages = cache()?.join(format!("page-{}", std::process::id()));
-    let built = collect(&pages).and_then(|()| shorten(&pages)).and_then(|()| trunk(&pages, &site));
+    let built = collect(&pages).and_then(|()| bundle(&pages)).and_then(|()| trunk(&pages, &site));
     if pages.exists() {
         fs::remove_dir_all(&pages).with_context(|| format!("removing `{}`", pages.display()))?;
     }
@@ -87,21 +94,33 @@ fn may_replace(site: &Path) -> Result<()> {
 }
 
 fn collect(pages: &Path) -> Result<()> {
-    PARTS
-        .iter()
-        .try_for_each(|part| copy(&root().join(part), &pages.join(part), &[".d.ts", ".stamp"]))
+    PARTS.iter().try_for_each(|part| copy(&root().join(part), &pages.join(part), &NOT_COPIED))?;
+    copy(&root().join("sw.js"), &pages.join("sw.js"), &[])
 }
 
-/// Takes comments and white space out of the scripts. Names stay: an error tells its class by one.
-fn shorten(pages: &Path) -> Result<()> {
-    let web = pages.join("web");
-    let mut scripts = Vec::new();
-    files_below(&web, &mut scripts)?;
-    scripts.retain(|script| script.extension().is_some_and(|extension| extension == "js"));
-    let outdir = format!("--outdir={}", web.display());
+/// Bundles the scripts, without comments and white space: a page asks for a handful of files, none of
+/// which waits for three others to name it. Names stay: an error tells its class by one. The worker
+/// shares no chunk with the pages, so that it is one file; the modules' own scripts stay apart, since
+/// one of them is loaded.
+fn bundle(pages: &Path) -> Result<()> {
+    let split = ["--bundle", "--external:./wasm/*", "--splitting", "--chunk-names=[name]-[hash]"];
+    esbuild(pages, &split, &ENTRIES.map(str::to_owned))?;
+    esbuild(pages, &split[..2], &["worker.js".to_owned()])?;
+    let modules = modules::Module::value_variants().iter();
+    esbuild(
+        pages,
+        &[],
+        &modules.map(|module| format!("wasm/{}.js", module.name())).collect::<Vec<_>>(),
+    )
+}
+
+/// Runs esbuild over scripts of `web`, into the same places of the copy.
+fn esbuild(pages: &Path, how: &[&str], scripts: &[String]) -> Result<()> {
     let args = ["--minify-whitespace", "--minify-syntax", "--format=esm", "--target=es2022"];
     let mut command = program("esbuild", &args)?;
-    command.args(["--allow-overwrite", "--log-level=warning", &outdir]).args(scripts);
+    let outdir = format!("--outdir={}", pages.join("web").display());
+    command.args(["--log-level=warning", "--outbase=web", &outdir]).args(how);
+    command.args(scripts.iter().map(|script| format!("web/{script}")));
     run(command, "a script of `web/` is not valid; the message above says where")
 }
 
