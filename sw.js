@@ -2,10 +2,10 @@
 /// <reference lib="webworker" />
 /**
  * Keeps the page for times without a network. `cargo xtask site` fills in the version, a hash over all
- * files, and the files; one version is stored whole before it is used, and a page keeps the version it
+ * files, and each file's own hash; one version is stored whole before it is used, and a page keeps the version it
  * was opened with. Weights are not its business: the page stores and checks them itself.
  */
-const SITE = { version: "", files: /** @type {string[]} */ ([]) }; // filled in by `cargo xtask site`
+const SITE = { version: "", files: /** @type {Record<string, string>} */ ({}) }; // filled in by `cargo xtask site`
 
 const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));
 const PREFIX = "earl-page-";
@@ -25,12 +25,17 @@ worker.addEventListener("fetch", (event) => {
 });
 
 /**
- * Stores the whole version, or fails and leaves the one before in charge. The site is asked for every file, since one
- * that the browser has may be of the version before; but what the page has just loaded is not sent again.
+ * Stores the whole version, or fails and leaves the one before in charge. What the page has just loaded is not asked for
+ * again; the hash tells whether what the browser has is of this version. The site is trusted: a host may add to a file.
  */
 async function store() {
   const cache = await caches.open(NAME);
-  await cache.addAll(SITE.files.map((file) => new Request(new URL(file, worker.registration.scope), { cache: "no-cache" })));
+  await Promise.all(Object.entries(SITE.files).map(async ([file, integrity]) => {
+    const url = new URL(file, worker.registration.scope);
+    const found = await fetch(url, { cache: "force-cache", integrity }).catch(() => null);
+    if (found?.ok) await cache.put(url, found);
+    else await cache.add(new Request(url, { cache: "no-cache" }));
+  }));
 }
 
 /** Stores the version again that a visitor has removed: while another tab was open the browser kept this worker. */
@@ -46,7 +51,7 @@ async function forget() {
 
 /** @param {Request} request @param {URL} url */
 async function answer(request, url) {
-  if (url.pathname.endsWith("/")) url.pathname += "index.html";
+  url.pathname = url.pathname.replace(/\/index\.html$/, "/");
   url.search = "";
   // Opening the cache would make it again where the page has removed it.
   const stored = await caches.match(url.href, { cacheName: NAME });

@@ -10,7 +10,10 @@ use crate::folders::{cache, copy, files_below, root};
 use crate::stamp::Stamp;
 use crate::{modules, setup};
 use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use clap::ValueEnum as _;
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
 
@@ -148,7 +151,8 @@ fn check(site: &Path) -> Result<u64> {
     Ok(files.iter().flat_map(fs::metadata).map(|facts| facts.len()).sum())
 }
 
-/// Tells the service worker the site's files and their version, a hash over them all.
+/// Tells the service worker the site's files, by which address and with which SHA-256, and their version,
+/// a hash over them all.
 fn name_files(site: &Path) -> Result<()> {
     let mut files = Vec::new();
     files_below(site, &mut files)?;
@@ -159,10 +163,15 @@ fn name_files(site: &Path) -> Result<()> {
     names.sort();
     let mut stamp = Stamp::default();
     names.iter().try_for_each(|name| stamp.add_files(site, name))?;
-    let line = format!(
-        "{SITE_LINE}{{ version: {:?}, files: {names:?} }};",
-        &stamp.finish()[..VERSION_DIGITS]
-    );
+    let files = names.iter().map(|name| {
+        let bytes = fs::read(site.join(name)).with_context(|| format!("reading `{name}`"))?;
+        // The page is asked for by its folder.
+        let address = if name == "index.html" { "" } else { name.as_str() };
+        Ok(format!("{address:?}: \"sha256-{}\"", BASE64_STANDARD.encode(Sha256::digest(bytes))))
+    });
+    let files = files.collect::<Result<Vec<_>>>()?.join(", ");
+    let version = &stamp.finish()[..VERSION_DIGITS];
+    let line = format!("{SITE_LINE}{{ version: {version:?}, files: {{ {files} }} }};");
     let path = site.join("sw.js");
     let script = fs::read_to_string(&path).context("reading `sw.js`")?;
     let lines = script.lines().map(|old| if old.starts_with(SITE_LINE) { &line } else { old });
@@ -217,7 +226,10 @@ mod tests {
         };
         let first = told();
         assert!(
-            first.contains(r#"files: ["index.html", "web/wasm/earl_cpu_bg.wasm"] };"#),
+            first.contains(concat!(
+                r#"files: { "": "sha256-ypeBEsobvcr6wjGzmiPcTaeG7/gUfE5yuYB3ha/uSLs=", "#,
+                r#""web/wasm/earl_cpu_bg.wasm": "sha256-Ln0sA6lQeuJl7PW1NWiFpTOTogKdJBOUmXJloaJa78Y=" } };"#
+            )),
             "{first}"
         );
         assert_eq!(first, told(), "the same files make the same worker");
