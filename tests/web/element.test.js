@@ -393,7 +393,7 @@ describe("element", () => {
       }
       const odd = await opened(t.noise(3001, 1101));
       const usual = t.noise(1600, 1300);
-      const [{ View }, { TEXTS }, { prepare, thumbnailOf }] = await Promise.all(["view", "texts", "shown"].map((name) => import(`/web/element/${name}.js`)));
+      const [{ View }, { TEXTS }, { prepare, thumbnailOf }] = await Promise.all(["view", "texts", "shown"].map((name) => import(`/source/web/element/${name}.js`)));
       const root = document.body.appendChild(document.createElement("div")).attachShadow({ mode: "open" });
       const view = new View(root, TEXTS);
       await prepare(large);
