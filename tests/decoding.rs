@@ -8,6 +8,7 @@ use earl_model::sequence::{
 };
 use earl_model::{CodeGrid, CodeId, TokenId};
 use earl_tests::{decoder, small_config, weights};
+use std::ops::Range;
 
 fn picture(first: u32) -> CodeGrid {
     CodeGrid {
@@ -153,18 +154,26 @@ fn a_packed_row_equals_its_sequences_alone() {
     let found =
         hidden.clone().select(0, Tensor::<1, Int>::from_ints(rows.as_slice(), &lm.device()));
     assert_close(&values(found), &expected);
+    assert_looks_as_alone(&lm, &hidden, &sources, &programs);
+}
 
+/// Pointers and erase maps of a packed row equal those of its tokens alone; every second one asks for no map.
+fn assert_looks_as_alone(
+    lm: &LanguageModel,
+    hidden: &Tensor<2>,
+    sources: &[Range<usize>],
+    programs: &[(usize, usize)],
+) {
     let (cells, none, some) = (sources[0].len(), vec![], vec![true; sources[0].len()]);
     let left: Vec<&[bool]> =
         (0..programs.len()).map(|at| if at % 2 == 0 { &some[..] } else { &none[..] }).collect();
-    let packed = lm.packed_look(&hidden, &sources, &programs, &left);
+    let packed = lm.packed_look(hidden, sources, programs, &left);
     let erase = packed.erase.unwrap();
     let (maps, most) = (values(erase.map), values(erase.most));
     let packed = values(packed.pointers);
     let rows = packed.chunks(cells).zip(maps.chunks(cells)).zip(most).zip(left);
-    for ((((pointers, map), most), left), (source, token)) in rows.zip(programs) {
-        let part =
-            |span: std::ops::Range<usize>| hidden.clone().slice_dim(0, span).unsqueeze::<3>();
+    for ((((pointers, map), most), left), &(source, token)) in rows.zip(programs) {
+        let part = |span: Range<usize>| hidden.clone().slice_dim(0, span).unsqueeze::<3>();
         let keys = lm.pointer_keys(part(sources[source].clone()));
         let alone = lm.look(part(token..token + 1), keys, lm.left(&[left], 1));
         assert_close(pointers, &values(alone.pointers));
