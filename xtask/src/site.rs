@@ -30,8 +30,8 @@ const PARTS: [&str; 7] = [
 /// What pages import: each gets a file of its own, and what several share lies in `chunk-*.js` beside them.
 const ENTRIES: [&str; 5] =
     ["api.js", "app.js", "demo.js", "element/define.js", "element/element.js"];
-/// What stays behind of the parts: scripts come bundled.
-const NOT_COPIED: [&str; 3] = [".d.ts", ".stamp", ".js"];
+/// What stays behind of `web`: scripts come bundled.
+const NOT_COPIED: &[&str] = &[".d.ts", ".stamp", ".js"];
 /// What every site has; a build without one of these failed.
 const ESSENTIAL: [&str; 12] = [
     "index.html",
@@ -97,8 +97,10 @@ fn may_replace(site: &Path) -> Result<()> {
 }
 
 fn collect(pages: &Path) -> Result<()> {
-    PARTS.iter().try_for_each(|part| copy(&root().join(part), &pages.join(part), &NOT_COPIED))?;
-    copy(&root().join("sw.js"), &pages.join("sw.js"), &[])
+    PARTS.iter().try_for_each(|part| {
+        let skip = if *part == "web" { NOT_COPIED } else { &[] };
+        copy(&root().join(part), &pages.join(part), skip)
+    })
 }
 
 /// Bundles the scripts, without comments and white space: a page asks for a handful of files, none of
@@ -110,11 +112,8 @@ fn bundle(pages: &Path) -> Result<()> {
     esbuild(pages, &split, &ENTRIES.map(str::to_owned))?;
     esbuild(pages, &split[..2], &["worker.js".to_owned()])?;
     let modules = modules::Module::value_variants().iter();
-    esbuild(
-        pages,
-        &[],
-        &modules.map(|module| format!("wasm/{}.js", module.name())).collect::<Vec<_>>(),
-    )
+    let modules: Vec<_> = modules.map(|module| format!("wasm/{}.js", module.name())).collect();
+    esbuild(pages, &[], &modules)
 }
 
 /// Runs esbuild over scripts of `web`, into the same places of the copy.
