@@ -26,16 +26,14 @@ worker.addEventListener("fetch", (event) => {
 
 /**
  * Stores the whole version, or fails and leaves the one before in charge. What the page has just loaded is not asked for
- * again; the hash tells whether what the browser has is of this version. The site is trusted: a host may add to a file.
+ * again if its hash is this version's. Else the site is asked after every file, and trusted: a host may add to one.
  */
 async function store() {
   const cache = await caches.open(NAME);
-  await Promise.all(Object.entries(SITE.files).map(async ([file, integrity]) => {
-    const url = new URL(file, worker.registration.scope);
-    const found = await fetch(url, { cache: "force-cache", integrity }).catch(() => null);
-    if (found?.ok) await cache.put(url, found);
-    else await cache.add(new Request(url, { cache: "no-cache" }));
-  }));
+  const requests = (/** @type {(hash: string) => RequestInit} */ how) =>
+    Object.entries(SITE.files).map(([file, hash]) => new Request(new URL(file, worker.registration.scope), how(hash)));
+  await cache.addAll(requests((integrity) => ({ cache: "force-cache", integrity })))
+    .catch(() => cache.addAll(requests(() => ({ cache: "no-cache" }))));
 }
 
 /** Stores the version again that a visitor has removed: while another tab was open the browser kept this worker. */

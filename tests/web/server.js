@@ -16,8 +16,8 @@ const TYPES = /** @type {Record<string, string>} */ ({
   ".wasm": "application/wasm", ".png": "image/png", ".svg": "image/svg+xml", ".bin": "application/octet-stream", ".md": "text/plain; charset=utf-8",
 });
 
-const SOURCE = "/source/";
-const checkout = join(dirname(fileURLToPath(import.meta.url)), "../..");
+const SOURCE = "/source/web/";
+const checkout = join(dirname(fileURLToPath(import.meta.url)), "../../web");
 
 /** The policy that hosts with headers should send; `xtask/src/serve.rs` sends the same. */
 export const CSP =
@@ -59,7 +59,7 @@ export async function serve(root) {
     log.push(path);
     const name = path.endsWith("/") ? `${path}index.html` : path;
     /** @type {Buffer | null} */
-    let bytes = files.get(name) ?? await readFile(name.startsWith(`${SOURCE}web/`) ? join(checkout, name.slice(SOURCE.length)) : join(root, name)).catch(() => null);
+    let bytes = files.get(name) ?? await readFile(name.startsWith(SOURCE) ? join(checkout, name.slice(SOURCE.length)) : join(root, name)).catch(() => null);
     /** @type {Spoil} */
     let how = {};
     for (const [part, given] of spoil) {

@@ -160,8 +160,6 @@ fn name_files(site: &Path) -> Result<()> {
         below.map(|name| name.to_string_lossy().replace('\\', "/")).collect();
     names.retain(|name| NOT_KEPT.iter().all(|part| !name.contains(part)));
     names.sort();
-    let mut stamp = Stamp::default();
-    names.iter().try_for_each(|name| stamp.add_files(site, name))?;
     let files = names.iter().map(|name| {
         let bytes = fs::read(site.join(name)).with_context(|| format!("reading `{name}`"))?;
         // The page is asked for by its folder.
@@ -169,6 +167,8 @@ fn name_files(site: &Path) -> Result<()> {
         Ok(format!("{address:?}: \"sha256-{}\"", BASE64_STANDARD.encode(Sha256::digest(bytes))))
     });
     let files = files.collect::<Result<Vec<_>>>()?.join(", ");
+    let mut stamp = Stamp::default();
+    stamp.add("files", files.as_bytes());
     let version = &stamp.finish()[..VERSION_DIGITS];
     let line = format!("{SITE_LINE}{{ version: {version:?}, files: {{ {files} }} }};");
     let path = site.join("sw.js");
